@@ -1,0 +1,1 @@
+"""De-identify DICOM by rules: a clean copy, or quarantine, never a third way."""

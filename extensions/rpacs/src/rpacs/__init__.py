@@ -1,0 +1,1 @@
+"""Find, look at, load and export de-identified DICOM from a notebook."""

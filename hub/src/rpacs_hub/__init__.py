@@ -1,0 +1,1 @@
+"""The hub of the research PACS: login, gateway, permissions, index, exports, audit."""

@@ -1,0 +1,1 @@
+"""The local stack: every part of the workbench on one machine. Not shipped with any package."""

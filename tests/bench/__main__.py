@@ -1,0 +1,30 @@
+"""Run the benchmarks: ``python -m tests.bench [NAME ...]``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.bench import pipeline
+from tests.bench.rows import Row, print_table, write_rows
+
+BENCHMARKS: dict[str, Callable[[], list[Row]]] = {"pipeline": pipeline.run}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which ones: {', '.join(BENCHMARKS)} (default: all)")
+    names = parser.parse_args().names or list(BENCHMARKS)
+    if unknown := [name for name in names if name not in BENCHMARKS]:
+        parser.error(f"no benchmark named {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    rows = [row for name in names for row in BENCHMARKS[name]()]
+    path = Path(os.environ.get("RPACS_VAR", Path(__file__).parents[2] / "var")) / "bench.json"
+    write_rows(rows, path)
+    print_table(rows)
+    print(f"\nwritten to {path}")
+
+
+if __name__ == "__main__":
+    main()

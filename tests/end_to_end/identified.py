@@ -1,0 +1,134 @@
+"""Studies under somebody's name, and the proof that nothing of her is left."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pydicom
+import pydicom.data
+from pydicom.uid import UID, generate_uid
+
+
+@dataclass(frozen=True)
+class Person:
+    """An invented patient."""
+
+    name: str
+    patient_id: str
+    birth_date: str
+    accession_number: str
+
+
+ANTONIA = Person("ZWEIFELHOFER^ANTONIA^MARIE", "MRN-7741902", "19611103", "ACC55120937")
+BERTHOLD = Person("QUANTSCHNIGG^BERTHOLD", "MRN-2018846", "19480219", "ACC90417733")
+CELESTE = Person("OBERRAUTER^CELESTE", "MRN-5530127", "19830627", "ACC61208845")
+
+
+def under_name(source: Path, person: Person, target: Path, *, new_uids: bool = False) -> Path:
+    """Write a copy of a DICOM file under a person's identity and return its path."""
+    dataset = pydicom.dcmread(source)
+    dataset.PatientName = person.name
+    dataset.PatientID = person.patient_id
+    dataset.PatientBirthDate = person.birth_date
+    dataset.AccessionNumber = person.accession_number
+    if new_uids:
+        dataset.SOPInstanceUID = generate_uid()
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    target.parent.mkdir(parents=True, exist_ok=True)
+    dataset.save_as(target)
+    return target
+
+
+def ct_series(shared: Path | None, folder: Path) -> list[Path]:
+    """A CT series under Antonia's name: 60 true slices where the sample data are, pydicom's one slice elsewhere."""
+    if shared is None:
+        return [under_name(_example("CT_small.dcm"), ANTONIA, folder / "ct.dcm")]
+    slices = sorted((shared / "dicom/ct/lidc-idri-0314_chest_60slices").glob("*.dcm"))
+    return [under_name(path, ANTONIA, folder / path.name) for path in slices]
+
+
+def mr_series(shared: Path | None, folder: Path) -> list[Path]:
+    """An MR series under Berthold's name."""
+    if shared is None:
+        return [under_name(_example("MR_small.dcm"), BERTHOLD, folder / "mr.dcm")]
+    slices = sorted((shared / "dicom/mr/siemens_t1_sag_35slices").glob("*"))
+    return [under_name(path, BERTHOLD, folder / path.name) for path in slices if path.is_file()]
+
+
+def ultrasound(folder: Path, *, says_clean: bool) -> Path:
+    """An ultrasound under Celeste's name, which says (or does not say) that no text is burned into its pixels."""
+    path = under_name(_example("examples_palette.dcm"), CELESTE, folder / "us.dcm", new_uids=True)
+    dataset = pydicom.dcmread(path)
+    dataset.BurnedInAnnotation = "NO" if says_clean else "YES"
+    dataset.save_as(path)
+    return path
+
+
+def _example(name: str) -> Path:
+    found = pydicom.data.get_testdata_file(name, download=False)
+    assert found, f"pydicom does not ship {name}"
+    return Path(str(found))
+
+
+def storescu(files: Iterable[Path], port: int, aet: str) -> None:
+    """Send files by C-STORE, as a modality would."""
+    command = ["storescu", "--call", aet, "--propose-lossless", "127.0.0.1", str(port)]
+    paths = [str(path) for path in files]
+    done = subprocess.run([*command, *paths], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@dataclass
+class Identifiers:
+    """Byte strings of the originals that must not occur in any clean copy."""
+
+    needles: set[bytes] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, files: Iterable[Path]) -> Identifiers:
+        found = cls()
+        for path in files:
+            dataset = pydicom.dcmread(path, stop_before_pixels=True)
+            for element in _walk(dataset.file_meta):
+                found._add(element)
+            for element in _walk(dataset):
+                found._add(element)
+        return found
+
+    def _add(self, element: pydicom.DataElement) -> None:
+        values = [str(value) for value in (element.value if element.VM > 1 else [element.value]) if value]
+        for value in values:
+            if element.VR == "UI" and not _is_registered(value):
+                self.needles.add(value.encode())
+            elif element.VR in {"DA", "DT"} and re.match(r"\d{8}", value):
+                self.needles.add(value[:8].encode())
+            elif element.keyword in {"PatientID", "AccessionNumber"}:
+                self.needles.add(value.encode())
+            elif element.keyword == "PatientName":
+                self.needles.update(part.encode() for part in value.split("^") if len(part) > 3)
+
+    def found_in(self, data: bytes) -> set[bytes]:
+        """Return the identifiers that occur anywhere in a file, its pixels included."""
+        return {needle for needle in self.needles if needle in data}
+
+
+def _walk(dataset: pydicom.Dataset) -> Iterator[pydicom.DataElement]:
+    for element in dataset:
+        if element.VR == "SQ":
+            for item in element.value:
+                yield from _walk(item)
+        else:
+            yield element
+
+
+def _is_registered(uid: str) -> bool:
+    # SOP classes, transfer syntaxes and coding schemes are DICOM's own; implementation class UIDs name a program.
+    return (
+        uid.startswith("1.2.840.10008.")
+        or UID(uid).is_transfer_syntax
+        or uid == str(pydicom.uid.PYDICOM_IMPLEMENTATION_UID)
+    )

@@ -1,0 +1,64 @@
+"""Who may do what on the hub, as JupyterHub roles."""
+
+from typing import Any
+
+__all__ = ["SERVICE_NAME", "roles"]
+
+SERVICE_NAME = "pacs"
+"""Name of the gateway as a hub service; its address ends in `/services/pacs/`."""
+
+
+def roles(admin_group: str) -> list[dict[str, Any]]:
+    """Return the roles for `JupyterHub.load_roles`.
+
+    Parameters
+    ----------
+    admin_group : str
+        Group whose members are administrators.
+
+    Returns
+    -------
+    list of dict
+        ``server``: what a notebook's own token may do: report activity, open its own server, open the gateway, and
+        tell the gateway whose it is. It can list nobody, start nothing, and make no further token.
+        ``user``: themselves, and the gateway.
+        ``pacs-admin``: see who is there, start, stop and remove servers and users.
+
+    Notes
+    -----
+    Administrators do not get JupyterHub's own `admin` flag. It would let them open a researcher's server, make tokens
+    in their name and read their stored session: everything that they did there would stand in the audit under the
+    researcher's name.
+    """
+    gateway = f"access:services!service={SERVICE_NAME}"
+    return [
+        {
+            "name": "server",
+            "description": "A notebook's own token: the gateway, and nothing more",
+            "scopes": [
+                "users:activity!user",
+                "access:servers!server",
+                gateway,
+                "read:users:name!user",
+                "read:users:groups!user",
+            ],
+        },
+        {"name": "user", "description": "A signed-in person", "scopes": ["self", gateway]},
+        {
+            "name": "pacs-admin",
+            "description": "Administrators of the research PACS: see everybody, act as nobody",
+            "scopes": [
+                "admin-ui",
+                "list:users",
+                "read:users",
+                "delete:users",
+                "servers",
+                "list:groups",
+                "read:groups",
+                "list:services",
+                "read:services",
+                "read:hub",
+            ],
+            "groups": [admin_group],
+        },
+    ]

@@ -1,1 +1,68 @@
-"""Tag paths, tag path patterns and the query language of the research PACS."""
+"""Tag paths, tag path patterns and the query language of the research PACS.
+
+Text becomes a tree with :func:`parse`; a tree is asked of a dataset with :func:`evaluate`, of an indexed document with
+:func:`evaluate_document`, or becomes SQL with :func:`compile_sql`. All three give the same answer. Nothing here does
+any input or output.
+"""
+
+from .document import Document, evaluate_document, index_document
+from .errors import DicomQueryError, QueryError, QueryTooLargeError, TagPathError, TagPatternError
+from .evaluate import evaluate
+from .literals import Number, PartialDate, TextPattern
+from .nodes import EVERYTHING, And, Condition, Node, Not, Operator, Or, all_of, conditions_of
+from .patterns import Anchor, PatternLevel, PatternSet, TagPattern
+from .query import parse, to_text
+from .tags import (
+    ElementPath,
+    PathStep,
+    TagPath,
+    TagStep,
+    keyword_of,
+    known_keywords,
+    nearest,
+    nearest_keyword,
+    parse_tag,
+    path_text,
+    tag_text,
+)
+
+__all__ = [
+    "EVERYTHING",
+    "Anchor",
+    "And",
+    "Condition",
+    "DicomQueryError",
+    "Document",
+    "ElementPath",
+    "Node",
+    "Not",
+    "Number",
+    "Operator",
+    "Or",
+    "PartialDate",
+    "PathStep",
+    "PatternLevel",
+    "PatternSet",
+    "QueryError",
+    "QueryTooLargeError",
+    "TagPath",
+    "TagPathError",
+    "TagPattern",
+    "TagPatternError",
+    "TagStep",
+    "TextPattern",
+    "all_of",
+    "conditions_of",
+    "evaluate",
+    "evaluate_document",
+    "index_document",
+    "keyword_of",
+    "known_keywords",
+    "nearest",
+    "nearest_keyword",
+    "parse",
+    "parse_tag",
+    "path_text",
+    "tag_text",
+    "to_text",
+]

@@ -6,7 +6,14 @@ Both the supervised local stack and the tests build on these functions, so that 
 from demo.parts.orthanc import OrthancSettings, orthanc_command, prepare_orthanc
 from demo.parts.ports import free_port, free_ports, port_is_open
 from demo.parts.postgres import postgres_command, prepare_postgres
-from demo.parts.seaweedfs import S3Identity, SeaweedSettings, prepare_seaweedfs, seaweedfs_command
+from demo.parts.seaweedfs import (
+    S3Identity,
+    SeaweedSettings,
+    prepare_seaweedfs,
+    remove_leftover_sockets,
+    seaweedfs_command,
+    seaweedfs_environment,
+)
 
 __all__ = [
     "OrthancSettings",
@@ -20,5 +27,7 @@ __all__ = [
     "prepare_orthanc",
     "prepare_postgres",
     "prepare_seaweedfs",
+    "remove_leftover_sockets",
     "seaweedfs_command",
+    "seaweedfs_environment",
 ]

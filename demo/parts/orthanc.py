@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-_PLUGINS = Path("/usr/share/orthanc/plugins")
-# Only these: Orthanc's GDCM plugin crashes the server while transcoding.
-_WANTED_PLUGINS = ("libOrthancDicomWeb.so",)
+_TEMPLATES = Path(__file__).resolve().parents[2] / "orthanc"
+_COMMENT = re.compile(r"^\s*//.*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class OrthancSettings:
         User names and passwords of the REST API.
     extra
         Further Orthanc options, which win over the template's.
+    template
+        Which file of ``orthanc/`` to start from: ``ingest`` or ``research``.
     """
 
     name: str
@@ -40,6 +42,14 @@ class OrthancSettings:
     aet: str
     users: dict[str, str]
     extra: dict[str, Any] = field(default_factory=dict)
+    template: str = "ingest"
+
+
+def read_template(name: str) -> dict[str, Any]:
+    """Return a checked-in configuration, without the comment lines that Orthanc allows and JSON does not."""
+    text = (_TEMPLATES / f"{name}.json").read_text(encoding="utf-8")
+    template: dict[str, Any] = json.loads(_COMMENT.sub("", text))
+    return template
 
 
 def prepare_orthanc(settings: OrthancSettings, *, run_as: str | None = None) -> Path:
@@ -48,6 +58,7 @@ def prepare_orthanc(settings: OrthancSettings, *, run_as: str | None = None) -> 
     storage = settings.folder / "storage"
     storage.mkdir(exist_ok=True)
     configuration = {
+        **read_template(settings.template),
         "Name": settings.name,
         "StorageDirectory": str(storage),
         "IndexDirectory": str(storage),
@@ -55,27 +66,10 @@ def prepare_orthanc(settings: OrthancSettings, *, run_as: str | None = None) -> 
         "HttpPort": settings.http_port,
         "DicomPort": settings.dicom_port,
         "DicomAet": settings.aet,
-        "DicomCheckCalledAet": False,
-        "DicomAlwaysAllowEcho": True,
-        "DicomAlwaysAllowStore": True,
-        "RemoteAccessAllowed": False,
-        "AuthenticationEnabled": True,
         "RegisteredUsers": settings.users,
-        # gzip makes a file 20 times slower to fetch and hardly smaller.
-        "HttpCompressionEnabled": False,
-        "KeepAlive": True,
-        "TcpNoDelay": True,
-        "HttpThreadsCount": 20,
-        "StableAge": 2,
-        "OverwriteInstances": False,
-        "MaximumStorageSize": 0,
-        "ExecuteLuaEnabled": False,
-        "HttpServerEnabled": True,
-        "DicomServerEnabled": True,
-        "Plugins": [str(_PLUGINS / name) for name in _WANTED_PLUGINS if (_PLUGINS / name).exists()],
-        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
         **settings.extra,
     }
+    configuration["Plugins"] = [plugin for plugin in configuration["Plugins"] if Path(plugin).exists()]
     path = settings.folder / "orthanc.json"
     path.touch(mode=0o600)
     path.chmod(0o600)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import sys
@@ -89,4 +90,36 @@ def seaweedfs_command(settings: SeaweedSettings) -> list[str]:
         f"-s3.config={settings.folder / 'identities.json'}",
         "-volume.max=20",
         "-master.volumeSizeLimitMB=100",
+        # Nothing but S3. These two would take the fixed ports 8181 and 9101, so a second server would die of it.
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        # One volume server: nobody needs time to notice that it leaves.
+        "-volume.preStopSeconds=0",
     ]
+
+
+def seaweedfs_environment(key: str) -> dict[str, str]:
+    """Return environment variables that close the doors behind S3 (filer and volumes) to everybody without a token.
+
+    Parameters
+    ----------
+    key
+        Secret with which the server signs its own tokens.
+    """
+    return {
+        f"WEED_JWT_{name}_KEY": f"{key}-{name.lower()}"
+        for name in ("SIGNING", "SIGNING_READ", "FILER_SIGNING", "FILER_SIGNING_READ")
+    }
+
+
+def remove_leftover_sockets(settings: SeaweedSettings) -> None:
+    """Remove the Unix sockets that the server leaves in ``/tmp``; another user's would keep the next one from starting.
+
+    Call it only while the server is not running.
+    """
+    ports = (settings.s3_port, settings.master_port, settings.volume_port, settings.filer_port)
+    for port in ports:
+        for name in (port, port + 10_000):
+            for path in Path("/tmp").glob(f"seaweedfs-*-{name}.sock"):  # noqa: S108 - the program's own choice
+                with contextlib.suppress(OSError):
+                    path.unlink()

@@ -1,0 +1,415 @@
+"""The walk over one instance that writes its clean copy."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from typing import Final
+
+from dicom_query import TagStep, tag_text
+
+from deid_service.errors import Refused
+from deid_service.outcomes import Change, Cleaned, Mapping
+from deid_service.pseudonyms import PseudonymKey, is_registered_uid
+from deid_service.rules import Action
+from deid_service.rules.compile import Decision, Level, Plan
+from deid_service.transforms import AddTags, Identity, RandomizeText, RandomizeUID, ShiftDateTime
+from deid_service.verify import Identifiers, verify
+from deid_service.wire import (
+    DEFAULT_CHARACTER_SET,
+    PIXEL_DATA,
+    TEXT_VRS,
+    UNDEFINED,
+    Element,
+    Encoding,
+    Source,
+    character_set,
+    decode,
+    split_values,
+)
+from deid_service.wire.encoding import is_deflated
+
+__all__ = ["CHARACTER_SET", "PATIENT_ID", "REQUIRED", "SERIES", "SOP_CLASS", "SOP_INSTANCE", "STUDY", "Cleaning"]
+
+SOP_CLASS: Final = 0x00080016
+SOP_INSTANCE: Final = 0x00080018
+STUDY: Final = 0x0020000D
+SERIES: Final = 0x0020000E
+PATIENT_ID: Final = 0x00100020
+CHARACTER_SET: Final = 0x00080005
+REQUIRED: Final = {
+    SOP_CLASS: "SOP Class UID",
+    SOP_INSTANCE: "SOP Instance UID",
+    STUDY: "Study Instance UID",
+    SERIES: "Series Instance UID",
+}
+"""What every instance must have, before and after."""
+
+_PADDING: Final = 0xFFFCFFFC
+_PIXELS: Final = frozenset({0x7FE00008, 0x7FE00009, PIXEL_DATA})
+_EXPLICIT_LITTLE: Final = Encoding(explicit=True, little=True)
+# PS3.7 D.3.3.2: who wrote the file. A fixed number under the UUID root.
+_IMPLEMENTATION_UID: Final = b"2.25.190146391238740513925704219348107266881"
+_IMPLEMENTATION_VERSION: Final = b"RPACS_DEID_1"
+
+_Chunk = bytes | memoryview
+_Adds = list[tuple[tuple[TagStep, ...], AddTags]]
+
+
+class Cleaning:
+    """The work on one instance.
+
+    Parameters
+    ----------
+    source : Source
+        The instance, read.
+    plan : Plan
+        The rules that hold for it.
+    key : PseudonymKey
+        The secret behind the pseudonyms.
+    identity : Identity
+        Who and what it is.
+    """
+
+    def __init__(self, source: Source, plan: Plan, key: PseudonymKey, identity: Identity) -> None:
+        self._source = source
+        self._data = source.data
+        self._view = memoryview(source.data)
+        self._plan = plan
+        self._key = key
+        self._identity = identity
+        self._changes: list[Change] = []
+        self._mappings: dict[tuple[str, str, str], str] = {}
+        self._names: dict[int, str] = {}
+        self._tags: list[int] = []
+        self._identifiers = Identifiers()
+
+    def finish(self, labels: tuple[str, ...]) -> Cleaned:
+        """Write the clean copy and have it verified.
+
+        Parameters
+        ----------
+        labels : tuple of str
+            For the outcome.
+
+        Returns
+        -------
+        Cleaned
+
+        Raises
+        ------
+        Refused
+            ``missing_uid``, ``value_not_encodable``, ``verification_failed`` or ``identifier_left``.
+        """
+        adds = [(rule.path.steps, rule) for rule in self._plan.adds]
+        chunks, _ = self._clean_level(
+            self._source.elements, self._plan.top, self._source.encoding, DEFAULT_CHARACTER_SET, adds, ""
+        )
+        for tag, name in REQUIRED.items():
+            if not self._names.get(tag):
+                raise Refused("missing_uid", f"the rules leave the instance without a {name}")
+        head = self._file_meta()
+        body: list[_Chunk] = chunks
+        if is_deflated(self._source.transfer_syntax):
+            body = [_deflate(b"".join(chunks))]
+        data = b"".join([head, *body])
+        header = [chunk for chunk in chunks if isinstance(chunk, bytes)]
+        verify(data, self._tags, header, self._identifiers, deflated=is_deflated(self._source.transfer_syntax))
+        return Cleaned(
+            data,
+            self._names[SOP_INSTANCE],
+            self._names[STUDY],
+            self._names[SERIES],
+            labels,
+            self._changes,
+            [Mapping(*key, replacement) for key, replacement in self._mappings.items()],
+        )
+
+    def _file_meta(self) -> bytes:
+        """Build preamble, prefix and group 0002 from nothing but what the clean data set says (PS3.10 7.1)."""
+        values = {
+            0x00020002: self._names[SOP_CLASS].encode(),
+            0x00020003: self._names[SOP_INSTANCE].encode(),
+            0x00020010: self._source.transfer_syntax.encode(),
+            0x00020012: _IMPLEMENTATION_UID,
+        }
+        body = _EXPLICIT_LITTLE.header(0x00020001, "OB", 2) + b"\x00\x01"
+        for tag, value in values.items():
+            padded = value + b"\0" * (len(value) % 2)
+            body += _EXPLICIT_LITTLE.header(tag, "UI", len(padded)) + padded
+        body += _EXPLICIT_LITTLE.header(0x00020013, "SH", len(_IMPLEMENTATION_VERSION)) + _IMPLEMENTATION_VERSION
+        length = _EXPLICIT_LITTLE.header(0x00020000, "UL", 4) + struct.pack("<I", len(body))
+        return b"\0" * 128 + b"DICM" + length + body
+
+    def _clean_level(
+        self,
+        elements: list[Element],
+        level: Level,
+        encoding: Encoding,
+        codecs: tuple[str, ...],
+        adds: _Adds,
+        path: str,
+    ) -> tuple[list[_Chunk], bool]:
+        """Clean one data set; return its bytes and whether they differ from the source's."""
+        top = path == ""
+        chunks: list[_Chunk] = []
+        written: list[_Chunk] | None
+        changed = False
+        run_start = run_end = -1
+        dropped_blocks: set[int] = set()
+        here, deeper = _split_adds(adds)
+        pending = sorted(here)
+
+        def flush() -> None:
+            nonlocal run_start
+            if run_start >= 0:
+                chunks.append(self._data[run_start:run_end])
+                run_start = -1
+
+        def add_before(limit: int) -> None:
+            nonlocal changed
+            while pending and pending[0] < limit:
+                tag = pending.pop(0)
+                extra = self._added(tag, here.get(tag), deeper.get(tag, ()), level, encoding, codecs, path)
+                if extra is not None:
+                    flush()
+                    chunks.append(extra)
+                    changed = True
+                    if top:
+                        self._tags.append(tag)
+
+        for element in elements:
+            tag = element.tag
+            if pending:
+                add_before(tag)
+            if not tag & 0xFFFF or tag == _PADDING:
+                changed = True
+                continue
+            if tag == CHARACTER_SET:
+                codecs = character_set(self._source.value(element))
+            decision = level.decide(tag, element.vr, element.creator, element.items is not None)
+            if dropped_blocks and tag & 0xFFFF >= 0x1000 and (tag & 0xFFFF0000 | tag >> 8 & 0xFF) in dropped_blocks:
+                decision = Decision(Action.REMOVE, element.vr)
+            if pending and pending[0] == tag:
+                pending.pop(0)
+                rule = here.get(tag)
+                if rule is not None and rule.overwrite and decision.action not in (Action.REMOVE, Action.EMPTY):
+                    set_to = rule.encoded(little=encoding.little, codecs=codecs)
+                    self._forget(element, codecs)
+                    flush()
+                    chunks.append(self._element(tag, rule.vr, set_to, encoding))
+                    changed = True
+                    self._note(path, tag, "set")
+                    if top:
+                        self._keep_name(tag, set_to)
+                        self._tags.append(tag)
+                    continue
+            if decision.action is Action.KEEP:
+                if element.items is None:
+                    written = None
+                else:
+                    written = self._clean_items(element, decision.below, encoding, codecs, deeper.get(tag, ()), path)
+            elif decision.action is Action.REMOVE:
+                self._forget(element, codecs)
+                self._note(path, tag, "removed")
+                changed = True
+                if tag & 0x00010000 and 0x10 <= tag & 0xFFFF <= 0xFF:
+                    dropped_blocks.add(tag)
+                continue
+            else:
+                value = self._replacement(element, decision, codecs, path)
+                if tag & 0x00010000 and 0x10 <= tag & 0xFFFF <= 0xFF and not value:
+                    dropped_blocks.add(tag)
+                    changed = True
+                    continue
+                written = None if value is None else [self._rewritten(element, value, encoding)]
+                if top and value is not None:
+                    self._keep_name(tag, value)
+            if top:
+                self._tags.append(tag)
+                if tag in REQUIRED and tag not in self._names:
+                    self._keep_name(tag, self._source.value(element))
+            if written is not None:
+                flush()
+                chunks += written
+                changed = True
+            elif tag in _PIXELS and top:
+                flush()
+                chunks.append(self._view[element.start : element.end])
+            elif run_start >= 0 and element.start == run_end:
+                run_end = element.end
+            else:
+                if run_start >= 0:
+                    changed = True  # something was skipped, or the order is not that of the source
+                flush()
+                run_start, run_end = element.start, element.end
+        if pending:
+            add_before(1 << 32)
+        flush()
+        return chunks, changed
+
+    def _clean_items(
+        self,
+        element: Element,
+        level: Level | None,
+        encoding: Encoding,
+        codecs: tuple[str, ...],
+        adds: _Adds | tuple[()],
+        path: str,
+    ) -> list[_Chunk] | None:
+        """Clean the items of a sequence; None if nothing in them changed."""
+        assert element.items is not None
+        assert level is not None
+        inner = element.item_encoding
+        body: list[_Chunk] = []
+        any_changed = False
+        prefix = f"{path}{tag_text(element.tag)}"
+        for index, item in enumerate(element.items):
+            mine = [(steps[1:], rule) for steps, rule in adds if steps[0].item in (None, index)]
+            chunks, changed = self._clean_level(item.elements, level, inner, codecs, mine, f"{prefix}[{index}].")
+            any_changed |= changed
+            if item.undefined:
+                body += [inner.item(UNDEFINED), *chunks, inner.item_end()]
+            else:
+                body += [inner.item(sum(map(len, chunks))), *chunks]
+        if not any_changed:
+            return None
+        if element.undefined:
+            return [encoding.header(element.tag, element.vr, UNDEFINED), *body, inner.sequence_end()]
+        return [encoding.header(element.tag, element.vr, sum(map(len, body))), *body]
+
+    def _replacement(self, element: Element, decision: Decision, codecs: tuple[str, ...], path: str) -> bytes | None:
+        """Return an element's new value; None to keep the old one (a registered UID)."""
+        rule, vr = decision.rule, decision.vr
+        if decision.action is Action.EMPTY:
+            self._forget(element, codecs)
+            self._note(path, element.tag, "emptied")
+            return b""
+        if element.value_start == element.value_end:
+            return None
+        if vr not in TEXT_VRS:
+            # Text was asked for where there is none (numbers, bytes, unknown): a token would be garbage there.
+            self._note(path, element.tag, "emptied")
+            return b""
+        text = decode(self._source.value(element), codecs)
+        old = split_values(text, vr)
+        match rule:
+            case ShiftDateTime():
+                unit, scope, amount = rule.offset(vr, self._key, self._identity)
+                self._map("date_offset", scope, "/".join(scope), f"{amount} {unit}")
+                new = [rule.apply(value, vr, unit, amount) for value in old]
+                self._identifiers.add_dates(old, new)
+                action = "shifted" if any(new) or not any(old) else "emptied"
+            case RandomizeUID():
+                new = [self._new_uid(value, rule.apply) for value in old]
+                action = "uid replaced"
+            case RandomizeText() if vr == "UI":
+                new = [self._new_uid(value, _uid_or_registered) for value in old]
+                action = "uid replaced"
+            case RandomizeText():
+                scope = self._identity.scope(rule.reuse)
+                kind = "patient_id" if element.tag == PATIENT_ID and path == "" else "text"
+                new = [
+                    rule.apply(value, vr, self._key, scope, lambda old, new: self._map(kind, scope, old, new))
+                    for value in old
+                ]
+                self._identifiers.add(element.tag, text, new)
+                action = "randomized"
+            case _:
+                raise AssertionError(type(rule).__name__)
+        if new == old:
+            return None
+        self._note(path, element.tag, action)
+        return "\\".join(new).encode("ascii")
+
+    def _new_uid(self, value: str, replace: Callable[[str, PseudonymKey], str]) -> str:
+        new = replace(value, self._key)
+        if new != value:
+            self._map("uid", ("always",), value, new)
+            self._identifiers.add_uid(value)
+        return new
+
+    def _forget(self, element: Element, codecs: tuple[str, ...]) -> None:
+        """Remember the identifiers of an element that goes, to be sure that they stand nowhere else."""
+        if element.items is not None:
+            for item in element.items:
+                for inner in item.elements:
+                    self._forget(inner, codecs)
+        elif self._identifiers.wants(element.tag):
+            self._identifiers.add(element.tag, decode(self._source.value(element), codecs), [])
+
+    def _added(
+        self,
+        tag: int,
+        rule: AddTags | None,
+        deeper: _Adds | tuple[()],
+        level: Level,
+        encoding: Encoding,
+        codecs: tuple[str, ...],
+        path: str,
+    ) -> bytes | None:
+        """Write an element that the instance lacks; None if it is not to be there."""
+        if rule is not None:
+            decision = level.decide(tag, rule.vr, None, False)
+            if decision.action is Action.REMOVE:
+                return None
+            value = b"" if decision.action is Action.EMPTY else rule.encoded(little=encoding.little, codecs=codecs)
+            self._note(path, tag, "added")
+            if path == "":
+                self._keep_name(tag, value)
+            return self._element(tag, rule.vr, value, encoding)
+        # A sequence that is absent is made if one of its items is named by number; "every item" of nothing is nothing.
+        decision = level.decide(tag, "SQ", None, True)
+        if decision.below is None:
+            return None
+        named = [(steps[1:], inner) for steps, inner in deeper if steps[0].item == 0]
+        if not named:
+            return None
+        chunks, _ = self._clean_level([], decision.below, encoding, codecs, named, f"{path}{tag_text(tag)}[0].")
+        body = b"".join(chunks)
+        body = encoding.item(len(body)) + body
+        return encoding.header(tag, "SQ", len(body)) + body
+
+    def _rewritten(self, element: Element, value: bytes, encoding: Encoding) -> bytes:
+        return self._element(element.tag, element.vr, value, encoding)
+
+    @staticmethod
+    def _element(tag: int, vr: str, value: bytes, encoding: Encoding) -> bytes:
+        if len(value) % 2:
+            value += b" " if vr in TEXT_VRS and vr != "UI" else b"\0"
+        return encoding.header(tag, vr, len(value)) + value
+
+    def _keep_name(self, tag: int, value: bytes) -> None:
+        if tag in REQUIRED:
+            self._names[tag] = value.decode("ascii", "replace").strip("\0 ")
+
+    def _note(self, path: str, tag: int, action: str) -> None:
+        self._changes.append(Change(f"{path}{tag_text(tag)}", action))
+
+    def _map(self, kind: str, scope: tuple[str, ...], original: str, replacement: str) -> None:
+        self._mappings[(kind, ":".join(scope), original)] = replacement
+
+
+def _uid_or_registered(value: str, key: PseudonymKey) -> str:
+    return value if not value or is_registered_uid(value) else key.uid(value)
+
+
+def _split_adds(
+    adds: _Adds,
+) -> tuple[dict[int, AddTags], dict[int, _Adds]]:
+    """Sort what is to be added into elements of this level and paths further down; of two rules the later counts."""
+    here: dict[int, AddTags] = {}
+    deeper: dict[int, _Adds] = {}
+    for steps, rule in adds:
+        if len(steps) == 1:
+            here[steps[0].tag] = rule
+        else:
+            deeper.setdefault(steps[0].tag, []).append((steps, rule))
+    return here, deeper
+
+
+def _deflate(data: bytes) -> bytes:
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    deflated = deflater.compress(data) + deflater.flush()
+    return deflated + b"\0" * (len(deflated) % 2)

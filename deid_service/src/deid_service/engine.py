@@ -1,0 +1,133 @@
+"""The de-identifier: the bytes of an instance in, the bytes of its clean copy out.
+
+Reads the whole file strictly (:mod:`deid_service.wire`), decides once for each element (:mod:`deid_service.rules`),
+copies every run of untouched elements verbatim and writes the others anew, then has the finished copy read back
+(:mod:`deid_service.verify`). Whatever the rules say, the preamble is zeroed, file meta information is built from
+nothing, group lengths and trailing padding are dropped, and pixel data is not touched.
+"""
+
+from __future__ import annotations
+
+import logging
+from io import BytesIO
+from typing import Final
+
+from pydicom import Dataset, dcmread
+
+from deid_service._cleaning import (
+    CHARACTER_SET,
+    PATIENT_ID,
+    REQUIRED,
+    SERIES,
+    SOP_CLASS,
+    SOP_INSTANCE,
+    STUDY,
+    Cleaning,
+)
+from deid_service.errors import Refused
+from deid_service.outcomes import Cleaned, Discarded
+from deid_service.pixels import triage
+from deid_service.pixels.triage import TRIAGE_TAGS
+from deid_service.pseudonyms import PseudonymKey, is_registered_uid
+from deid_service.rules import Rules
+from deid_service.transforms import Identity
+from deid_service.wire import DEFAULT_CHARACTER_SET, Source, character_set, decode, read
+
+__all__ = ["Deidentifier"]
+
+_LOG = logging.getLogger(__name__)
+_ISSUER: Final = 0x00100021
+
+
+class Deidentifier:
+    """Cleans instances by one set of rules and one key. Safe to share between threads.
+
+    Parameters
+    ----------
+    rules : Rules
+        From :func:`~deid_service.load_rules`.
+    key : PseudonymKey
+        The secret behind the pseudonyms.
+    """
+
+    def __init__(self, rules: Rules, key: PseudonymKey) -> None:
+        self.rules = rules
+        self._key = key
+
+    def clean(self, data: bytes) -> Cleaned | Discarded:
+        """Clean one instance.
+
+        Parameters
+        ----------
+        data : bytes
+            A DICOM file (PS3.10).
+
+        Returns
+        -------
+        Cleaned or Discarded
+            The same rules, key and bytes always give the same bytes.
+
+        Raises
+        ------
+        Refused
+            If a clean copy cannot be made or trusted: quarantine the instance. Nothing else is ever raised, and the
+            message holds no value of the instance.
+        """
+        try:
+            return self._clean(data)
+        except Refused:
+            raise
+        except Exception as error:  # noqa: BLE001 - fail closed: whatever went wrong, the instance is not forwarded
+            # The message could quote a value: keep the type and place only.
+            trace = error.__traceback__
+            while trace is not None and trace.tb_next is not None:
+                trace = trace.tb_next
+            place = f"{trace.tb_frame.f_code.co_name}:{trace.tb_lineno}" if trace else "unknown place"
+            _LOG.error("unexpected %s in %s", type(error).__name__, place)
+            raise Refused("internal_error", f"unexpected {type(error).__name__} in {place}") from None
+
+    def _clean(self, data: bytes) -> Cleaned | Discarded:
+        source = read(data)
+        values = _header_values(source)
+        labels = self.rules.labels_of(lambda: _dataset(data))
+        if frozenset(labels) not in self.rules.scope_to_forward:
+            return Discarded(labels)
+        for tag, name in REQUIRED.items():
+            if not values.get(tag):
+                raise Refused("missing_uid", f"the instance has no {name}")
+            if tag != SOP_CLASS and is_registered_uid(values[tag]):
+                raise Refused("registered_uid", f"the {name} lies under a registered root")
+        triage(values)
+        work = Cleaning(source, self.rules.plan(labels), self._key, _identity(values))
+        return work.finish(labels)
+
+
+def _dataset(data: bytes) -> Dataset:
+    try:
+        return dcmread(BytesIO(data))
+    except Exception as error:  # noqa: BLE001 - pydicom raises many kinds, and messages may quote values
+        raise Refused("malformed", f"pydicom cannot read the instance ({type(error).__name__})") from None
+
+
+def _header_values(source: Source) -> dict[int, str]:
+    """Return the top-level values that decide what the instance is."""
+    wanted = TRIAGE_TAGS | REQUIRED.keys() | {PATIENT_ID, _ISSUER}
+    codecs: tuple[str, ...] = DEFAULT_CHARACTER_SET
+    values = {}
+    for element in source.elements:
+        if element.tag == CHARACTER_SET:
+            codecs = character_set(source.value(element))
+        elif element.tag in wanted:
+            large = element.value_end - element.value_start > 1024
+            values[element.tag] = "" if large else decode(source.value(element), codecs).strip("\0 ")
+    return values
+
+
+def _identity(values: dict[int, str]) -> Identity:
+    return Identity(
+        values.get(PATIENT_ID, ""),
+        values.get(_ISSUER, ""),
+        values[STUDY],
+        values[SERIES],
+        values[SOP_INSTANCE],
+    )

@@ -1,0 +1,110 @@
+"""Everything this package raises.
+
+::
+
+    DeidError
+    ├── RulesError       a rules file that must not be used: every problem, with line, column and hint
+    ├── KeyFileError     a pseudonym key that is missing, malformed or readable by others
+    └── Refused          one instance that cannot be cleaned: quarantine it, never forward it
+
+No message of :class:`Refused` holds a value of the instance: it may be logged, stored and shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["REFUSAL_REASONS", "DeidError", "KeyFileError", "Problem", "Refused", "RulesError"]
+
+REFUSAL_REASONS: dict[str, str] = {
+    "not_dicom": "the bytes are not a DICOM file with preamble, prefix and file meta information",
+    "dicomdir": "a DICOMDIR holds byte offsets and names of other files; send the instances instead",
+    "malformed": "the structure is broken: truncated, trailing bytes, lengths that disagree, unknown VR",
+    "unknown_transfer_syntax": "the transfer syntax is not one of the standard's",
+    "too_deep": "sequences are nested deeper than any real object",
+    "too_large": "a deflated data set grows beyond the limit",
+    "missing_uid": "a UID that every instance must have is missing or empty",
+    "registered_uid": "the study, series or instance UID lies under DICOM's own root and cannot be replaced",
+    "burned_in_text_possible": "the pixels may show the patient's identity and no rule cleans them",
+    "encapsulated_document": "a document inside the instance (PDF, CDA, mesh) cannot be cleaned",
+    "value_not_encodable": "a value that the rules add cannot be written in the instance's character set",
+    "identifier_left": "the clean copy still held an identifier that the rules replaced elsewhere",
+    "verification_failed": "the clean copy did not read back as what was meant to be written",
+    "internal_error": "an unexpected failure; the log names the place",
+}
+"""Reason codes of :class:`Refused`, and what each means."""
+
+
+class DeidError(Exception):
+    """Base of every error of the de-identifier."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong in a rules file.
+
+    Attributes
+    ----------
+    line, column : int
+        Where it is, both counted from 1.
+    message : str
+        What is wrong.
+    hint : str
+        How to put it right; may be empty.
+    """
+
+    line: int
+    column: int
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"line {self.line}, column {self.column}: {self.message}{hint}"
+
+
+class RulesError(DeidError):
+    """A rules file that must not be used.
+
+    Parameters
+    ----------
+    problems : sequence of Problem
+        Everything that is wrong, in the order of the file.
+    source : str, optional
+        Name of the file, for the message.
+    """
+
+    def __init__(self, problems: Sequence[Problem], source: str = "rules") -> None:
+        self.problems = sorted(problems, key=lambda problem: (problem.line, problem.column))
+        self.source = source
+        super().__init__(source, *problems)
+
+    def __str__(self) -> str:
+        count = len(self.problems)
+        head = f"{self.source}: {count} problem{'' if count == 1 else 's'}"
+        return "\n".join([head, *(f"  {problem}" for problem in self.problems)])
+
+
+class KeyFileError(DeidError):
+    """A pseudonym key file that is missing, malformed, in the way, or readable by others."""
+
+
+class Refused(DeidError):  # noqa: N818 - it is an outcome, and reads as one
+    """One instance that cannot be cleaned and must be quarantined.
+
+    Parameters
+    ----------
+    reason_code : str
+        One of :data:`REFUSAL_REASONS`.
+    message : str, optional
+        What was found, free of the instance's values. The default is the reason's description.
+    """
+
+    def __init__(self, reason_code: str, message: str = "") -> None:
+        self.reason_code = reason_code
+        self.message = message or REFUSAL_REASONS[reason_code]
+        super().__init__(reason_code, self.message)
+
+    def __str__(self) -> str:
+        return f"{self.reason_code}: {self.message}"

@@ -1,0 +1,205 @@
+"""From rules to decisions: one for each element, remembered.
+
+The order of transformations is fixed whatever the file's order: ShiftDateTime, RandomizeText, RandomizeUID, AddTags,
+DeleteTags. For each element the last rule that speaks decides, on the original value, so nothing is ever applied twice:
+an element that is shifted and deleted is deleted, one that two rules randomise follows the later rule.
+
+A decision depends only on the element's tag, value representation and private creator and on the sequences above it,
+so it is made once for each such place and then looked up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+from typing import Final
+
+from dicom_query import ElementPath, PathStep, PatternLevel
+from pydicom.datadict import dictionary_has_tag, dictionary_VR, private_dictionary_VR
+
+from deid_service.rules.scope import Scope
+from deid_service.transforms import AddTags, DeleteTags, RandomizeText, RandomizeUID, ShiftDateTime
+from deid_service.transforms.randomize_uid import REGISTERED_TAGS
+
+__all__ = ["Action", "Decision", "Entry", "Level", "Plan"]
+
+_REMEMBERED: Final = 50_000
+_DATES: Final = frozenset({"DA", "DT", "TM"})
+_CHARACTER_SET: Final = 0x00080005
+
+
+class Action(Enum):
+    """What happens to an element."""
+
+    KEEP = "keep"
+    SHIFT = "shift"
+    TEXT = "randomize text"
+    UID = "randomize uid"
+    EMPTY = "empty"
+    REMOVE = "remove"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of ``Transformations``: a scope and its rules, each kind in the order of the file."""
+
+    scope: Scope
+    shifts: tuple[ShiftDateTime, ...] = ()
+    texts: tuple[RandomizeText, ...] = ()
+    uids: tuple[RandomizeUID, ...] = ()
+    adds: tuple[AddTags, ...] = ()
+    deletes: tuple[DeleteTags, ...] = ()
+
+
+class Decision:
+    """What to do with one element.
+
+    Attributes
+    ----------
+    action : Action
+        What happens.
+    rule : object
+        The rule that decided; None for KEEP.
+    vr : str
+        As which value representation its value is treated: that of the dictionary where the file says UN or disagrees.
+    below : Level or None
+        For sequences that are kept: decisions for what is inside.
+    """
+
+    __slots__ = ("action", "below", "rule", "vr")
+
+    def __init__(self, action: Action, vr: str, rule: object = None, below: Level | None = None) -> None:
+        self.action = action
+        self.vr = vr
+        self.rule = rule
+        self.below = below
+
+
+class Level:
+    """Decisions for the elements directly below certain sequences (or for the top level)."""
+
+    __slots__ = ("_decisions", "_parents", "_plan", "_sets")
+
+    def __init__(self, plan: Plan, parents: ElementPath) -> None:
+        self._plan = plan
+        self._parents = parents
+        self._decisions: dict[tuple[int, str, str | None, bool], Decision] = {}
+        self._sets = [
+            (action, [(rule.patterns.level(parents), rule.exceptions.level(parents), rule) for rule in rules])
+            for action, rules in plan.rules
+        ]
+
+    def decide(self, tag: int, vr: str, creator: str | None, sequence: bool) -> Decision:
+        """Decide about one element.
+
+        Parameters
+        ----------
+        tag : int
+            32-bit tag.
+        vr : str
+            Value representation as encoded.
+        creator : str or None
+            Private creator of its block.
+        sequence : bool
+            Whether it holds items.
+
+        Returns
+        -------
+        Decision
+        """
+        key = (tag, vr, creator, sequence)
+        decision = self._decisions.get(key)
+        if decision is None:
+            decision = self._decide(tag, vr, creator, sequence)
+            if len(self._decisions) < _REMEMBERED:  # creators come from files: bound what they can make us keep
+                self._decisions[key] = decision
+        return decision
+
+    def _decide(self, tag: int, vr: str, creator: str | None, sequence: bool) -> Decision:
+        vrs = ("SQ", vr) if sequence else _possible_vrs(tag, vr, creator)
+        for action, rules in self._sets:
+            as_vr = "SQ" if sequence else _vr_for(action, tag, vrs)
+            if as_vr is None or (sequence and action is not Action.REMOVE):
+                continue
+            for patterns, exceptions, rule in reversed(rules):
+                if _matches(patterns, tag, vrs, creator) and not _matches(exceptions, tag, vrs, creator):
+                    if isinstance(rule, DeleteTags):
+                        return Decision(Action.EMPTY if rule.empty else Action.REMOVE, as_vr, rule)
+                    return Decision(action, as_vr, rule)
+        if sequence:
+            step = PathStep(tag, "SQ", creator)
+            return Decision(Action.KEEP, "SQ", below=Level(self._plan, (*self._parents, step)))
+        return Decision(Action.KEEP, vrs[0])
+
+
+class Plan:
+    """The rules that hold for instances with certain labels.
+
+    Parameters
+    ----------
+    entries : iterable of Entry
+        Those in whose scope the instance is, in the order of the file.
+
+    Attributes
+    ----------
+    top : Level
+        Decisions for the top level of the data set.
+    adds : list of AddTags
+        Elements to set, in the order of the file.
+    rules : list
+        (action, rules) from the last transformation to the first: the last that speaks decides.
+    """
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        entries = list(entries)
+        self.rules: list[
+            tuple[Action, list[ShiftDateTime] | list[RandomizeText] | list[RandomizeUID] | list[DeleteTags]]
+        ] = [
+            (Action.REMOVE, [rule for entry in entries for rule in entry.deletes]),
+            (Action.UID, [rule for entry in entries for rule in entry.uids]),
+            (Action.TEXT, [rule for entry in entries for rule in entry.texts]),
+            (Action.SHIFT, [rule for entry in entries for rule in entry.shifts]),
+        ]
+        self.adds = [rule for entry in entries for rule in entry.adds]
+        self.top = Level(self, ())
+
+
+def _matches(level: PatternLevel, tag: int, vrs: tuple[str, ...], creator: str | None) -> bool:
+    return any(level.matches(tag, vr, creator) for vr in vrs)
+
+
+@lru_cache(maxsize=10_000)
+def _possible_vrs(tag: int, vr: str, creator: str | None) -> tuple[str, ...]:
+    """Return the VR that the file states and the one that the dictionary does, most telling first.
+
+    A rule for ``{DA}`` must not miss a date because a gateway wrote it as UN or LO.
+    """
+    try:
+        if not tag & 0x00010000:
+            known = dictionary_VR(tag) if dictionary_has_tag(tag) else vr
+        elif creator is not None:
+            known = private_dictionary_VR(tag, creator)
+        else:
+            known = vr
+    except KeyError:
+        known = vr
+    if vr in known or len(known) != 2 or known == "SQ":
+        return (vr,)
+    return (known, vr) if vr == "UN" else (vr, known)
+
+
+def _vr_for(action: Action, tag: int, vrs: tuple[str, ...]) -> str | None:
+    """Return the VR as which a transformation treats an element, or None if it has nothing to say about it."""
+    match action:
+        case Action.SHIFT:
+            return next((vr for vr in vrs if vr in _DATES), None)
+        case Action.UID:
+            return "UI" if "UI" in vrs and tag not in REGISTERED_TAGS else None
+        case Action.TEXT:
+            # A private creator and the character set are structure: a token there would make the rest unreadable.
+            creator = tag & 0x00010000 and 0x10 <= tag & 0xFFFF <= 0xFF
+            return None if creator or tag == _CHARACTER_SET or tag in REGISTERED_TAGS else vrs[0]
+        case _:
+            return vrs[0]

@@ -1,0 +1,171 @@
+"""A rules file, from text to decisions."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from dicom_query import evaluate_document, index_document
+from pydicom import Dataset
+from yaml.nodes import Node
+
+from deid_service.errors import Problem, RulesError
+from deid_service.rules.compile import Entry, Plan
+from deid_service.rules.labels import ALL, Category, Label, read_categories, read_labels
+from deid_service.rules.schema import Problems
+from deid_service.rules.scope import Scope, read_scope
+from deid_service.transforms import AddTags, DeleteTags, RandomizeText, RandomizeUID, ShiftDateTime
+from deid_service.transforms.shift_date_time import share_days
+
+__all__ = ["Rules", "default_rules_path", "load_rules"]
+
+_SECTIONS: Final = ("Labels", "Categories", "ScopeToForward", "Transformations", "Profile")
+_TRANSFORMATIONS: Final = ("ShiftDateTime", "RandomizeText", "RandomizeUID", "AddTags", "DeleteTags")
+_LATER: Final = ("Profile", "RemoveBurnedInAnnotations", "Transcode")
+_PLANS: Final = 256
+
+
+class Rules:
+    """A rules file that is in order. Made by :func:`load_rules`.
+
+    Attributes
+    ----------
+    digest : str
+        SHA-256 of the text, in hexadecimal digits.
+    labels, categories : dict
+        What the file defines.
+    scope_to_forward : Scope
+        Instances outside are discarded.
+    entries : tuple of Entry
+        ``Transformations``, in the order of the file.
+    """
+
+    def __init__(
+        self,
+        digest: str,
+        labels: dict[str, Label],
+        categories: dict[str, Category],
+        scope_to_forward: Scope,
+        entries: tuple[Entry, ...],
+    ) -> None:
+        self.digest = digest
+        self.labels = labels
+        self.categories = categories
+        self.scope_to_forward = scope_to_forward
+        self.entries = entries
+        self._plans: dict[tuple[int, ...], Plan] = {}
+
+    def labels_of(self, dataset: Callable[[], Dataset]) -> tuple[str, ...]:
+        """Tell which labels an instance bears.
+
+        Parameters
+        ----------
+        dataset : callable
+            Returns the data set; called only if a label has a query.
+
+        Returns
+        -------
+        tuple of str
+            ``ALL``, then the others in the order of the file.
+        """
+        document = None
+        found = [ALL]
+        for label in self.labels.values():
+            if label.query is not None and document is None:
+                document = index_document(dataset())
+            if label.query is None or (document is not None and evaluate_document(label.query, document)):
+                found.append(label.name)
+        return tuple(found)
+
+    def plan(self, labels: tuple[str, ...]) -> Plan:
+        """Return the decisions that hold for instances with these labels; made once for each set of rules."""
+        bearing = frozenset(labels)
+        active = tuple(index for index, entry in enumerate(self.entries) if bearing in entry.scope)
+        plan = self._plans.get(active)
+        if plan is None:
+            plan = Plan(self.entries[index] for index in active)
+            if len(self._plans) < _PLANS:
+                self._plans[active] = plan
+        return plan
+
+
+def default_rules_path() -> Path:
+    """Return the path of the rules file that this package brings along."""
+    return Path(__file__).with_name("default.yaml")
+
+
+def load_rules(source: str | os.PathLike[str]) -> Rules:
+    """Read a rules file.
+
+    Parameters
+    ----------
+    source : str or path-like
+        Path of the file. A str that holds a line break or ``": "`` is taken for the text itself.
+
+    Returns
+    -------
+    Rules
+
+    Raises
+    ------
+    RulesError
+        With every problem of the file. A file with any problem is not used at all.
+    """
+    if isinstance(source, str) and ("\n" in source or ": " in source):
+        return _load(source, "rules")
+    path = Path(source)
+    try:
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise RulesError([Problem(1, 1, f"cannot read the file: {error.strerror}")], str(path)) from None
+    except UnicodeDecodeError:
+        raise RulesError([Problem(1, 1, "the file is not UTF-8 text")], str(path)) from None
+    return _load(text, str(path))
+
+
+def _load(text: str, name: str) -> Rules:
+    problems = Problems()
+    document = problems.read_document(text)
+    sections = problems.read_mapping(document, "the rules file", _SECTIONS)
+    if "Profile" in sections:
+        problems.add(sections["Profile"], "Profile is not available in this version", "write the rules out")
+    if document is not None:
+        problems.require(document, sections, "the rules file", "ScopeToForward", "Transformations")
+    labels = read_labels(sections.get("Labels"), problems)
+    categories = read_categories(sections.get("Categories"), labels, problems)
+    scope = read_scope(sections.get("ScopeToForward"), "ScopeToForward", labels, categories, problems)
+    entries = tuple(
+        _read_entry(node, labels, categories, problems)
+        for node in problems.read_list(sections.get("Transformations"), "Transformations")
+    )
+    if problems.found:
+        raise RulesError(problems.found, name)
+    return Rules(hashlib.sha256(text.encode()).hexdigest(), labels, categories, scope, entries)
+
+
+def _read_entry(node: Node, labels: dict[str, Label], categories: dict[str, Category], problems: Problems) -> Entry:
+    keys = problems.read_mapping(node, "an entry of Transformations", ("Scope", *_TRANSFORMATIONS, *_LATER[1:]))
+    for key in _LATER:
+        if key in keys:
+            problems.add(keys[key], f"{key} is not available in this version", "remove it; nothing is half applied")
+    problems.require(node, keys, "this entry of Transformations", "Scope")
+    if keys and not any(key in keys for key in (*_TRANSFORMATIONS, *_LATER)):
+        problems.add(node, "this entry of Transformations does nothing", f"add any of {', '.join(_TRANSFORMATIONS)}")
+    scope = read_scope(keys.get("Scope"), "Scope", labels, categories, problems)
+
+    def rules(key: str) -> list[Node]:
+        return list(problems.read_list(keys.get(key), key, single=True))
+
+    shifts = [ShiftDateTime.read(item, problems) for item in rules("ShiftDateTime")]
+    adds = [AddTags.read(item, problems) for item in rules("AddTags")]
+    return Entry(
+        scope,
+        shifts=tuple(share_days([rule for rule in shifts if rule is not None])),
+        texts=tuple(RandomizeText.read(item, problems) for item in rules("RandomizeText")),
+        uids=tuple(RandomizeUID.read(item, problems) for item in rules("RandomizeUID")),
+        adds=tuple(rule for rule in adds if rule is not None),
+        deletes=tuple(DeleteTags.read(item, problems) for item in rules("DeleteTags")),
+    )

@@ -1,0 +1,406 @@
+"""A strict reader: every byte is accounted for, or the file is refused.
+
+Forgiving readers stop silently at what they do not understand and hand back half a data set. Half a data set that is
+then forwarded as "clean" is data lost without a word, and bytes skipped are bytes nobody looked at. This reader returns
+the tree of elements with the position of each in the source, so that whatever is not changed is copied verbatim.
+"""
+
+from __future__ import annotations
+
+import itertools
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import Final
+
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
+
+from deid_service.errors import Refused
+from deid_service.wire.encoding import ALL_VRS, IMPLICIT_LITTLE, LONG_VRS, UNDEFINED, Encoding, encoding_of, is_deflated
+
+__all__ = ["PIXEL_DATA", "Element", "Item", "Source", "describe", "read"]
+
+PIXEL_DATA: Final = 0x7FE00010
+
+_ITEM: Final = 0xFFFEE000
+_ITEM_END: Final = 0xFFFEE00D
+_SEQUENCE_END: Final = 0xFFFEE0DD
+_MAX_DEPTH: Final = 32
+_MAX_INFLATED: Final = 2**31
+
+# VR as written -> (VR, whether its length has 32 bits)
+_VRS: Final = {vr.encode(): (vr, vr in LONG_VRS) for vr in ALL_VRS}
+_TAG: Final = {True: struct.Struct("<HH"), False: struct.Struct(">HH")}
+_U16: Final = {True: struct.Struct("<H"), False: struct.Struct(">H")}
+_U32: Final = {True: struct.Struct("<I"), False: struct.Struct(">I")}
+
+
+def describe(tag: int) -> str:
+    """Write a tag as ``(gggg,eeee)``."""
+    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+
+
+class Element:
+    """One data element and where it stands in the source.
+
+    Attributes
+    ----------
+    tag : int
+        32-bit tag.
+    vr : str
+        Value representation as encoded; in implicit encodings that of the dictionary, or ``UN``.
+    start, value_start, value_end, end : int
+        Byte positions of the element, of its value, and after its last byte (delimiters included).
+    items : list of Item or None
+        For sequences, also for those encoded as UN: the items. None for every other element.
+    undefined : bool
+        Whether the length was undefined.
+    item_encoding : Encoding
+        How the items are laid out; differs from the data set's own only inside UN (PS3.5 6.2.2).
+    creator : str or None
+        For elements of a private block: the private creator, if there is one (PS3.5 7.8).
+    """
+
+    __slots__ = (
+        "creator",
+        "end",
+        "item_encoding",
+        "items",
+        "start",
+        "tag",
+        "undefined",
+        "value_end",
+        "value_start",
+        "vr",
+    )
+
+    def __init__(self, tag: int, vr: str, start: int, value_start: int, value_end: int, encoding: Encoding) -> None:
+        self.tag = tag
+        self.vr = vr
+        self.start = start
+        self.value_start = value_start
+        self.value_end = value_end
+        self.end = value_end
+        self.items: list[Item] | None = None
+        self.undefined = False
+        self.item_encoding = encoding
+        self.creator: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Element({describe(self.tag)} {self.vr}, {self.value_end - self.value_start} bytes)"
+
+
+@dataclass(slots=True)
+class Item:
+    """One item of a sequence.
+
+    Attributes
+    ----------
+    elements : list of Element
+        In ascending order of tag.
+    undefined : bool
+        Whether the item's length was undefined.
+    """
+
+    elements: list[Element]
+    undefined: bool
+
+
+@dataclass(slots=True)
+class Source:
+    """A DICOM file, read.
+
+    Attributes
+    ----------
+    data : bytes
+        What the positions of `elements` point into: the file, or the inflated data set.
+    meta : dict of int to bytes
+        Group 0002, values without padding.
+    transfer_syntax : str
+        Transfer syntax UID.
+    encoding : Encoding
+        Layout of the data set.
+    elements : list of Element
+        Top level of the data set, in ascending order of tag.
+    """
+
+    data: bytes
+    meta: dict[int, bytes]
+    transfer_syntax: str
+    encoding: Encoding
+    elements: list[Element]
+
+    def value(self, element: Element) -> bytes:
+        """Return the bytes of an element's value."""
+        return self.data[element.value_start : element.value_end]
+
+
+class _MalformedError(Exception):
+    """Broken structure, at a position; becomes :class:`Refused` or, inside UN, "not a sequence after all"."""
+
+
+def read(data: bytes) -> Source:
+    """Read a DICOM file completely.
+
+    Parameters
+    ----------
+    data : bytes
+        A file with preamble and file meta information (PS3.10 section 7).
+
+    Returns
+    -------
+    Source
+
+    Raises
+    ------
+    Refused
+        ``not_dicom``, ``dicomdir``, ``malformed``, ``unknown_transfer_syntax``, ``too_deep`` or ``too_large``.
+    """
+    if data[128:132] != b"DICM":
+        raise Refused("not_dicom")
+    try:
+        meta, position = _read_meta(data)
+        transfer_syntax = meta.get(0x00020010, b"").decode("ascii", "replace")
+        if not transfer_syntax:
+            raise _MalformedError("file meta information without a transfer syntax")
+        if meta.get(0x00020002) == b"1.2.840.10008.1.3.10":
+            raise Refused("dicomdir")
+        encoding = encoding_of(transfer_syntax)
+        if is_deflated(transfer_syntax):
+            data, position = _inflate(data, position), 0
+        elements, _ = _read_elements(data, position, len(data), encoding, 0, delimited=False)
+    except _MalformedError as error:
+        raise Refused("malformed", str(error)) from None
+    if any(element.tag >> 16 in (0x0000, 0x0002) for element in elements[:3]):
+        raise Refused("malformed", "the data set holds elements of a command or of file meta information")
+    return Source(data, meta, transfer_syntax, encoding, elements)
+
+
+def _read_meta(data: bytes) -> tuple[dict[int, bytes], int]:
+    meta: dict[int, bytes] = {}
+    position = 132
+    while data[position : position + 2] == b"\x02\x00":
+        element, position = _read_element(data, position, len(data), Encoding(explicit=True, little=True), 0)
+        if element.tag in meta:
+            raise _MalformedError(f"{describe(element.tag)} occurs twice")
+        meta[element.tag] = data[element.value_start : element.value_end].rstrip(b"\0 ")
+    return meta, position
+
+
+def _inflate(data: bytes, position: int) -> bytes:
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        inflated = inflater.decompress(memoryview(data)[position:], _MAX_INFLATED)
+    except zlib.error:
+        raise _MalformedError("the deflated data set is damaged") from None
+    if not inflater.eof:
+        if len(inflated) >= _MAX_INFLATED:
+            raise Refused("too_large")
+        raise _MalformedError("the deflated data set is truncated")
+    if inflater.unused_data.strip(b"\0"):
+        raise _MalformedError("bytes after the end of the deflated data set")
+    return inflated
+
+
+def _read_elements(
+    data: bytes, position: int, end: int, encoding: Encoding, depth: int, *, delimited: bool
+) -> tuple[list[Element], int]:
+    """Read one data set; `delimited` means that an item delimiter ends it, otherwise `end` does."""
+    if depth > _MAX_DEPTH:
+        raise Refused("too_deep")
+    elements: list[Element] = []
+    last = -1
+    ascending = True
+    private = False
+    while position < end:
+        if delimited and data[position : position + 4] == _delimiter_bytes(encoding):
+            if position + 8 > end or data[position + 4 : position + 8] != b"\0\0\0\0":
+                raise _MalformedError("an item delimiter with a length")
+            break
+        element, position = _read_element(data, position, end, encoding, depth)
+        tag = element.tag
+        if tag <= last:
+            ascending = False
+        last = tag
+        if tag & 0x00010000:
+            private = True
+        elements.append(element)
+    else:
+        if delimited:
+            raise _MalformedError("an item without its delimiter")
+        if position != end:
+            raise _MalformedError("an element reaches beyond its item")
+    if delimited:
+        position += 8
+    if not ascending:
+        elements.sort(key=lambda element: element.tag)
+        for previous, following in itertools.pairwise(elements):
+            if previous.tag == following.tag:
+                raise _MalformedError(f"{describe(following.tag)} occurs twice in one data set")
+    if private:
+        _name_creators(data, elements)
+    return elements, position
+
+
+def _delimiter_bytes(encoding: Encoding) -> bytes:
+    return b"\xfe\xff\x0d\xe0" if encoding.little else b"\xff\xfe\xe0\x0d"
+
+
+def _read_element(data: bytes, position: int, end: int, encoding: Encoding, depth: int) -> tuple[Element, int]:
+    little = encoding.little
+    if end - position < 8:
+        raise _MalformedError("bytes after the last element, too few for another")
+    group, number = _TAG[little].unpack_from(data, position)
+    tag: int = group << 16 | number
+    if group == 0xFFFE:
+        raise _MalformedError("a delimiter where an element was expected")
+    if encoding.explicit:
+        known = _VRS.get(data[position + 4 : position + 6])
+        if known is None:
+            raise _MalformedError(f"{describe(tag)} has an unknown value representation")
+        vr, long = known
+        if long:
+            if end - position < 12:
+                raise _MalformedError(f"{describe(tag)} is cut off")
+            length = _U32[little].unpack_from(data, position + 8)[0]
+            start = position + 12
+        else:
+            length = _U16[little].unpack_from(data, position + 6)[0]
+            start = position + 8
+    else:
+        vr = _implicit_vr(tag)
+        length = _U32[little].unpack_from(data, position + 4)[0]
+        start = position + 8
+    if length != UNDEFINED:
+        stop = start + length
+        if stop > end:
+            raise _MalformedError(f"{describe(tag)} reaches beyond the end")
+        element = Element(tag, vr, position, start, stop, encoding)
+        if vr == "SQ":
+            element.items, _ = _read_items(data, start, stop, encoding, depth, delimited=False)
+        elif vr == "UN" and length >= 8:
+            _try_sequence(data, element, encoding, depth)
+        return element, stop
+    element = Element(tag, vr, position, start, start, encoding)
+    element.undefined = True
+    if vr == "SQ":
+        element.items, stop = _read_items(data, start, end, encoding, depth, delimited=True)
+    elif vr == "UN":
+        # PS3.5 6.2.2: UN of undefined length holds a sequence in implicit little endian.
+        element.items, element.item_encoding, stop = _read_unknown_items(data, start, end, encoding, depth)
+    elif vr in ("OB", "OW"):
+        stop = _skip_fragments(data, start, end, encoding)
+    else:
+        raise _MalformedError(f"{describe(tag)} of VR {vr} has an undefined length")
+    element.value_end = stop - 8
+    element.end = stop
+    return element, stop
+
+
+def _implicit_vr(tag: int) -> str:
+    if tag & 0x00010000:
+        return "LO" if 0x10 <= tag & 0xFFFF <= 0xFF else "UN"
+    if tag & 0xFFFF == 0:
+        return "UL"
+    if not dictionary_has_tag(tag) and not 0x50000000 <= tag <= 0x60FFFFFF:
+        return "UN"
+    try:
+        vr = dictionary_VR(tag)
+    except KeyError:
+        return "UN"
+    # Ambiguous entries ("US or SS", "OB or OW"): both have the same layout, and OW allows fragments.
+    return vr if len(vr) == 2 else ("OW" if "OW" in vr else vr[:2])
+
+
+def _try_sequence(data: bytes, element: Element, encoding: Encoding, depth: int) -> None:
+    """Find out whether a value of unknown representation is a sequence, so that rules see what is inside."""
+    start, stop = element.value_start, element.value_end
+    for candidate in dict.fromkeys((IMPLICIT_LITTLE, encoding)):
+        expected = b"\xfe\xff\x00\xe0" if candidate.little else b"\xff\xfe\xe0\x00"
+        if data[start : start + 4] != expected:
+            continue
+        try:
+            element.items, _ = _read_items(data, start, stop, candidate, depth, delimited=False)
+        except _MalformedError:
+            continue
+        element.item_encoding = candidate
+        return
+    # A standard sequence that cannot be read could hide anything.
+    if not element.tag & 0x00010000 and dictionary_has_tag(element.tag) and dictionary_VR(element.tag) == "SQ":
+        raise _MalformedError(f"{describe(element.tag)} is a sequence that cannot be read")
+
+
+def _read_unknown_items(
+    data: bytes, start: int, end: int, encoding: Encoding, depth: int
+) -> tuple[list[Item], Encoding, int]:
+    first: _MalformedError | None = None
+    for candidate in dict.fromkeys((IMPLICIT_LITTLE, encoding)):
+        try:
+            items, stop = _read_items(data, start, end, candidate, depth, delimited=True)
+        except _MalformedError as error:
+            first = first or error
+        else:
+            return items, candidate, stop
+    raise first or _MalformedError("a value of unknown representation cannot be read")
+
+
+def _read_items(
+    data: bytes, position: int, end: int, encoding: Encoding, depth: int, *, delimited: bool
+) -> tuple[list[Item], int]:
+    little = encoding.little
+    items: list[Item] = []
+    while position < end:
+        if end - position < 8:
+            raise _MalformedError("a sequence is cut off")
+        group, number = _TAG[little].unpack_from(data, position)
+        length = _U32[little].unpack_from(data, position + 4)[0]
+        tag = group << 16 | number
+        position += 8
+        if delimited and tag == _SEQUENCE_END:
+            if length:
+                raise _MalformedError("a sequence delimiter with a length")
+            return items, position
+        if tag != _ITEM:
+            raise _MalformedError("something other than an item in a sequence")
+        undefined = length == UNDEFINED
+        if not undefined and position + length > end:
+            raise _MalformedError("an item reaches beyond its sequence")
+        stop = end if undefined else position + length
+        elements, position = _read_elements(data, position, stop, encoding, depth + 1, delimited=undefined)
+        items.append(Item(elements, undefined))
+    if delimited:
+        raise _MalformedError("a sequence without its delimiter")
+    return items, position
+
+
+def _skip_fragments(data: bytes, position: int, end: int, encoding: Encoding) -> int:
+    """Walk over encapsulated pixel data (PS3.5 A.4) and return the position after its delimiter."""
+    little = encoding.little
+    while end - position >= 8:
+        group, number = _TAG[little].unpack_from(data, position)
+        length = _U32[little].unpack_from(data, position + 4)[0]
+        tag = group << 16 | number
+        position += 8
+        if tag == _SEQUENCE_END:
+            if length:
+                raise _MalformedError("a sequence delimiter with a length")
+            return position
+        if tag != _ITEM or length == UNDEFINED or position + length > end:
+            break
+        position += length
+    raise _MalformedError("encapsulated pixel data is cut off or damaged")
+
+
+def _name_creators(data: bytes, elements: list[Element]) -> None:
+    """Tell each private element who defined its block (PS3.5 7.8.1)."""
+    creators: dict[int, str] = {}
+    for element in elements:
+        tag = element.tag
+        if not tag & 0x00010000:
+            continue
+        number = tag & 0xFFFF
+        if 0x10 <= number <= 0xFF:
+            value = data[element.value_start : element.value_end]
+            creators[(tag & 0xFFFF0000) | number] = value.decode("latin-1").strip("\0 ")
+        elif number >= 0x1000:
+            element.creator = creators.get((tag & 0xFFFF0000) | (number >> 8))

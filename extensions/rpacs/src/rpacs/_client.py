@@ -25,7 +25,7 @@ from rpacs._transport import Transport
 if TYPE_CHECKING:
     from rpacs.widgets import Browser, Viewer
 
-__all__ = ["Client", "connect"]
+__all__ = ["Client", "connect", "equals"]
 
 _PAGE: Final = 1000  # the most rows that the gateway gives at once
 _UID: Final = re.compile(r"[0-9.]{1,64}")
@@ -332,7 +332,7 @@ class Client:
         NotFound
             If there is no such series, or none that you may see.
         """
-        query = f'SeriesInstanceUID StrEquals "{_checked(series_uid)}"'
+        query = equals("SeriesInstanceUID", _checked(series_uid))
         rows = [row for page in self.pages(query, "instance", SLICE_COLUMNS) for row in page["rows"]]
         if not rows:
             raise NotFound("There is no such series, or none that you may see.")
@@ -554,6 +554,25 @@ class Client:
     def close(self) -> None:
         """Close the connections to the gateway."""
         self._transport.close()
+
+
+def equals(keyword: str, value: str) -> str:
+    """Return the query that asks for one value of one keyword, quoted.
+
+    Parameters
+    ----------
+    keyword : str
+        A DICOM keyword.
+    value : str
+        The value. A ``*`` in it stays a wildcard: the query language has no way to escape it.
+
+    Returns
+    -------
+    str
+        Such as ``PatientID StrEquals "R000001"``.
+    """
+    quoted = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'{keyword} StrEquals "{quoted}"'
 
 
 def _checked(uid: str) -> str:

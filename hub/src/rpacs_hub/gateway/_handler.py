@@ -1,0 +1,262 @@
+"""The one tornado handler: recognises, answers, writes the audit line, and only then sends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import secrets
+import time
+import traceback
+from collections.abc import Awaitable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tornado import web
+from tornado.httputil import HTTPServerRequest
+from tornado.iostream import StreamClosedError
+
+from rpacs_hub.audit import AuditEvent
+from rpacs_hub.errors import (
+    AuditUnavailable,
+    DatabaseUnavailable,
+    FrameMissing,
+    HubError,
+    HubUnavailable,
+    NotAnImage,
+    OrthancError,
+    OrthancMissing,
+    OrthancUnavailable,
+    RenderError,
+    SearchRefused,
+    SearchTooSlow,
+)
+from rpacs_hub.exports import ExportConflict, ExportError, ExportNotFound
+from rpacs_hub.gateway._exchange import ApiError, Call, Reply, Route
+from rpacs_hub.gateway.auth import bearer_token
+from rpacs_hub.permissions import Action, Actor
+
+if TYPE_CHECKING:
+    from rpacs_hub.gateway.app import Services
+
+__all__ = ["ApiHandler", "error_reply"]
+
+_log = logging.getLogger(__name__)
+
+MAX_BODY = 4 << 20
+_NOBODY = Actor("")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
+
+_STATUS: tuple[tuple[type[HubError], int, str], ...] = (
+    (SearchTooSlow, 503, "search_too_slow"),
+    (DatabaseUnavailable, 503, "database_unavailable"),
+    (OrthancUnavailable, 503, "archive_unavailable"),
+    (OrthancMissing, 404, "not_found"),
+    (OrthancError, 502, "archive_error"),
+    (HubUnavailable, 503, "hub_unavailable"),
+    (AuditUnavailable, 503, "audit_unavailable"),
+    (FrameMissing, 404, "frame_not_found"),
+    (NotAnImage, 422, "not_an_image"),
+    (RenderError, 400, "picture_invalid"),
+)
+
+
+def error_reply(error: HubError) -> Reply:
+    """Return the answer for an error: ``{error, message, hint}`` and a status that fits."""
+    extra: Mapping[str, Any] = {}
+    if isinstance(error, ApiError):
+        status, code, extra = error.status, error.code, error.extra
+    elif isinstance(error, SearchRefused):
+        status, code = 400, error.code
+    elif isinstance(error, ExportError):
+        status = 404 if isinstance(error, ExportNotFound) else 409 if isinstance(error, ExportConflict) else 400
+        status = {"too_many_exports": 429, "exporter_stopped": 503}.get(error.code, status)
+        code = error.code
+    else:
+        status, code = next(((s, c) for kind, s, c in _STATUS if isinstance(error, kind)), (500, "internal_error"))
+    reply = Reply(status, {"error": code, "message": error.message, "hint": error.hint, **extra})
+    if status == 401:
+        reply.headers["WWW-Authenticate"] = 'Bearer realm="research PACS"'
+    if status == 503:
+        reply.headers["Retry-After"] = "5"
+    return reply
+
+
+@web.stream_request_body
+class ApiHandler(web.RequestHandler):
+    """Answers every address of the API, and every other one with 404."""
+
+    def initialize(self, services: Services, routes: Mapping[str, Route]) -> None:
+        """Take the routes of this address by HTTP method; none for an unknown address."""
+        self.services = services
+        self.routes = routes
+        self.started = time.monotonic()
+        self.chunks: list[bytes] = []
+        self.received = 0
+        self.request_id = secrets.token_hex(8)
+
+    def set_default_headers(self) -> None:
+        """Leave out the server's name; keep images out of every cache."""
+        self.clear_header("Server")
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("X-Content-Type-Options", "nosniff")
+
+    def check_xsrf_cookie(self) -> None:
+        """Do nothing: cookies are no credentials here."""
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        """Collect the body up to a limit; the rest is read and dropped, so that the answer can be sent."""
+        self.received += len(chunk)
+        if self.received <= MAX_BODY:
+            self.chunks.append(chunk)
+        else:
+            self.chunks.clear()
+        return None
+
+    async def _serve(self, **path: str) -> None:
+        method = self.request.method or ""
+        route = self.routes.get(method)
+        event = AuditEvent(
+            self.request_id,
+            remote=self.request.remote_ip or "",
+            method=method,
+            path=self.request.path[:500],
+            action=str(route.action if route and route.action else Action.UNKNOWN),
+            reason=_header(self.request, "X-Access-Reason"),
+        )
+        try:
+            reply = await self._answer(route, event, path)
+        except HubError as error:
+            reply = error_reply(error)
+            event.decision = "denied" if reply.status in (401, 403) or event.decision == "denied" else "error"
+            event.why = event.why or [error.message]
+        except Exception as error:  # noqa: BLE001 - whatever happened, the caller gets JSON and no details
+            _log.error("request %s failed: %s at %s", self.request_id, type(error).__name__, _where(error))
+            event.decision = "error"
+            reply = _internal(self.request_id)
+        try:
+            body = _encode(reply)
+            event.status = reply.status
+            event.bytes = reply.length if reply.stream is not None else len(body)
+            event.milliseconds = round((time.monotonic() - self.started) * 1000, 1)
+            if route is None or route.action is not None:
+                try:
+                    await self.services.audit.write(event)
+                except AuditUnavailable as error:
+                    if reply.close is not None:
+                        await reply.close.aclose()
+                    reply = error_reply(error)
+                    body = _encode(reply)
+            await self._send(reply, body)
+        finally:
+            if reply.close is not None:
+                await reply.close.aclose()
+
+    get = post = put = patch = delete = head = options = _serve
+
+    async def _answer(self, route: Route | None, event: AuditEvent, path: Mapping[str, str]) -> Reply:
+        actor = _NOBODY
+        names = self.request.arguments
+        if route is None or route.action is not None:
+            token = bearer_token(self.request.headers.get("Authorization"), names)
+            actor = await self.services.authenticator.actor(token)
+            event.user, event.groups = actor.name, sorted(actor.groups)
+            # Whoever was recognised may ask; what comes of it is decided below.
+            event.decision = "allowed"
+        if not self.routes:
+            raise ApiError(404, "not_found", "There is no such address.", "See openapi.yaml for those that are.")
+        if route is None:
+            allowed = ", ".join(sorted(self.routes))
+            raise ApiError(405, "method_not_allowed", f"{event.method} is not possible here.", f"Use {allowed}.")
+        arguments = {name: self.get_query_argument(name) for name in self.request.query_arguments}
+        body = self._body() if event.method == "POST" else None
+        if any("\0" in value for value in (*arguments.values(), *path.values())):
+            raise ApiError(400, "request_invalid", "The address holds a NUL character.")
+        return await route.endpoint(Call(self.services, actor, path, arguments, body, event))
+
+    def _body(self) -> Any:
+        if self.received > MAX_BODY:
+            raise ApiError(
+                413, "body_too_large", f"The body is larger than {MAX_BODY >> 20} MB.", "Send a query instead."
+            )
+        kind = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise ApiError(415, "not_json", "The body must be JSON.", "Send the header Content-Type: application/json.")
+        try:
+            return json.loads(b"".join(self.chunks) or b"null") or {}
+        except (ValueError, RecursionError):
+            raise ApiError(400, "not_json", "The body is not valid JSON.") from None
+
+    async def _send(self, reply: Reply, body: bytes) -> None:
+        self.set_status(reply.status)
+        self.set_header("X-Request-Id", self.request_id)
+        self.set_header("Content-Type", reply.content_type)
+        for name, value in reply.headers.items():
+            self.set_header(name, value)
+        if reply.status == 405:
+            self.set_header("Allow", ", ".join(sorted(self.routes)))
+        try:
+            if reply.stream is None:
+                await self.finish(body)
+                return
+            if reply.length is not None:
+                self.set_header("Content-Length", str(reply.length))
+            # flush() ends when the socket has taken the bytes: a slow reader slows the reading from Orthanc.
+            async for chunk in reply.stream:
+                self.write(chunk)
+                await self.flush()
+            await self.finish()
+        except StreamClosedError:
+            _log.info("request %s: the client went away", self.request_id)
+        except (HubError, asyncio.CancelledError, web.HTTPError, OSError) as error:
+            # The status has left already; only a cut connection can tell the client that the file is not whole.
+            _log.error("request %s: the answer was cut short (%s)", self.request_id, type(error).__name__)
+            stream = getattr(self.request.connection, "stream", None)
+            if stream is not None:
+                stream.close()
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:  # noqa: ARG002 - tornado's signature
+        """Answer in JSON what tornado itself refuses."""
+        self.set_header("X-Request-Id", self.request_id)
+        self.set_header("Content-Type", "application/json; charset=utf-8")
+        if status_code >= 500:
+            self.finish(_encode(_internal(self.request_id)))
+        else:
+            body = {"error": "request_invalid", "message": "The request cannot be understood.", "hint": ""}
+            self.finish(json.dumps(body))
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:  # noqa: ARG002 - tornado's signature
+        """Log kind and place of an error; its words may quote data."""
+        if isinstance(value, Exception) and not isinstance(value, web.HTTPError):
+            _log.error("request %s failed: %s at %s", self.request_id, type(value).__name__, _where(value))
+
+
+def _internal(request_id: str) -> Reply:
+    return Reply(
+        500,
+        {
+            "error": "internal_error",
+            "message": "Something went wrong inside the gateway.",
+            "hint": f"Tell your administrator the request's number: {request_id}.",
+        },
+    )
+
+
+def _encode(reply: Reply) -> bytes:
+    if reply.stream is not None:
+        return b""
+    if reply.body is not None:
+        return reply.body
+    return json.dumps(reply.json, ensure_ascii=False, separators=(",", ":"), default=str).encode("utf-8", "replace")
+
+
+def _header(request: HTTPServerRequest, name: str) -> str | None:
+    value = request.headers.get(name)
+    return value[:500] if value else None
+
+
+def _where(error: Exception) -> str:
+    """Return the places of the last calls, without any value."""
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    return " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))

@@ -1,0 +1,220 @@
+"""The gateway: puts the parts together and serves them as a service that JupyterHub starts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import psycopg_pool
+from tornado import web
+from tornado.httpserver import HTTPServer
+
+from rpacs_hub._orthanc import Orthanc
+from rpacs_hub._quiet import quiet_pydicom
+from rpacs_hub.audit import AuditWriter
+from rpacs_hub.errors import HubError
+from rpacs_hub.exports import Exporter
+from rpacs_hub.gateway._exchange import Route
+from rpacs_hub.gateway._handler import ApiHandler
+from rpacs_hub.gateway.api import ROUTES
+from rpacs_hub.gateway.auth import Authenticator, HubAuthenticator
+from rpacs_hub.index import Index
+from rpacs_hub.permissions import PermissionsFile
+from rpacs_hub.rendering import Renderer, render
+from rpacs_hub.settings import GatewaySettings
+
+__all__ = ["Gateway", "Services", "serve"]
+
+_log = logging.getLogger(__name__)
+
+_RELOAD = 2.0
+"""Seconds between two looks at the permissions file."""
+
+_RETRY = 3.0
+_LARGEST_UPLOAD = 64 << 20
+
+
+@dataclass
+class Services:
+    """The parts that endpoints use."""
+
+    settings: GatewaySettings
+    pool: psycopg_pool.AsyncConnectionPool[Any]
+    index: Index
+    orthanc: Orthanc
+    permissions: PermissionsFile
+    audit: AuditWriter
+    renderer: Renderer
+    authenticator: Authenticator
+    exporter: Exporter | None = None
+
+    async def database_answers(self) -> bool:
+        """Whether the database answers within a few seconds."""
+        try:
+            async with self.pool.connection(timeout=3) as connection:
+                await connection.execute("SELECT 1")
+        except (psycopg.Error, psycopg_pool.PoolTimeout):
+            return False
+        return True
+
+
+class Gateway:
+    """One running gateway.
+
+    It starts whatever is down: what needs the missing part answers 503 until that is back.
+
+    Parameters
+    ----------
+    settings
+        Addresses and limits.
+    authenticator
+        Tells who holds a token; None = the Hub of the environment.
+    """
+
+    def __init__(self, settings: GatewaySettings, authenticator: Authenticator | None = None):
+        quiet_pydicom()
+        self.settings = settings
+        pool: psycopg_pool.AsyncConnectionPool[Any] = psycopg_pool.AsyncConnectionPool(
+            settings.database_url,
+            min_size=1,
+            max_size=12,
+            timeout=10,
+            # Plans that PostgreSQL makes once for all parameters are poor for containment in documents.
+            kwargs={"autocommit": True, "prepare_threshold": None, "connect_timeout": 5},
+            check=psycopg_pool.AsyncConnectionPool.check_connection,
+            open=False,
+            name="gateway",
+        )
+        self.services = Services(
+            settings=settings,
+            pool=pool,
+            index=Index(pool, timeout=settings.search_timeout),
+            orthanc=Orthanc(settings.research_url, connections=32),
+            permissions=PermissionsFile(settings.permissions),
+            audit=AuditWriter(pool, settings.audit_log),
+            renderer=Renderer(settings.render_cache_bytes),
+            authenticator=authenticator
+            or HubAuthenticator.from_environment(settings.service_name, settings.admin_group),
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+        self._server: HTTPServer | None = None
+
+    async def start(self, port: int | None = None, host: str | None = None) -> None:
+        """Open the pool and listen.
+
+        Parameters
+        ----------
+        port, host
+            Where; None = as ``JUPYTERHUB_SERVICE_URL`` says.
+        """
+        parts = urlsplit(self.settings.service_url)
+        await self.services.pool.open(wait=False)
+        self._tasks = [asyncio.create_task(self._watch_permissions()), asyncio.create_task(self._start_exporter())]
+        # The Hub's proxy says for whom it asks; nobody else reaches this address.
+        self._server = HTTPServer(self.application(), xheaders=True, max_body_size=_LARGEST_UPLOAD)
+        host = host or parts.hostname or "127.0.0.1"
+        port = parts.port or 8100 if port is None else port
+        self._server.listen(port, host)
+        _log.info("gateway listens on %s:%d%s", host, port, self.settings.service_prefix)
+
+    async def stop(self) -> None:
+        """Finish: no new requests, exports interrupted, connections closed."""
+        if self._server is not None:
+            self._server.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.services.exporter is not None:
+            with contextlib.suppress(psycopg.Error, psycopg_pool.PoolTimeout, HubError):
+                await self.services.exporter.stop()
+        if self._server is not None:
+            await self._server.close_all_connections()
+        self.services.renderer.close()
+        self.services.audit.close()
+        await self.services.authenticator.close()
+        await self.services.orthanc.close()
+        await self.services.pool.close()
+
+    def application(self) -> web.Application:
+        """Return the tornado application with every address of `ROUTES`."""
+        by_path: dict[str, dict[str, Route]] = {}
+        for route in ROUTES:
+            by_path.setdefault(route.pattern, {})[route.method] = route
+        base = f"{self.settings.service_prefix}api/v1/"
+        handlers: list[Any] = [
+            (base + pattern, ApiHandler, {"services": self.services, "routes": routes})
+            for pattern, routes in by_path.items()
+        ]
+        unknown: Mapping[str, Any] = {"services": self.services, "routes": {}}
+        return web.Application(
+            handlers,
+            default_handler_class=ApiHandler,
+            default_handler_args=dict(unknown),
+            log_function=_log_request,
+            compress_response=False,
+        )
+
+    async def _watch_permissions(self) -> None:
+        while True:
+            await asyncio.sleep(_RELOAD)
+            try:
+                await asyncio.to_thread(self.services.permissions.refresh)
+            except Exception as error:  # noqa: BLE001 - the watch must outlive anything, the last good file stays
+                _log.error("the permissions file could not be looked at: %s", type(error).__name__)
+
+    async def _start_exporter(self) -> None:
+        """Start the exporter as soon as the database answers."""
+        exporter = Exporter(
+            self.services.pool,
+            self.services.orthanc.file,
+            render=render,
+            allowed_endpoints=self.settings.s3_endpoints,
+        )
+        waiting = False
+        while True:
+            try:
+                await exporter.start()
+                await self.services.audit.prepare()
+            except (psycopg.Error, psycopg_pool.PoolTimeout) as error:
+                if not waiting:
+                    _log.error("the database does not answer (%s); the gateway waits for it", type(error).__name__)
+                waiting = True
+                await asyncio.sleep(_RETRY)
+            else:
+                if waiting:
+                    _log.info("the database answers")
+                self.services.exporter = exporter
+                return
+
+
+def _log_request(handler: web.RequestHandler) -> None:
+    """Log a request without its parameters: the audit has the query."""
+    request = handler.request
+    level = logging.WARNING if handler.get_status() >= 500 else logging.INFO
+    _log.log(
+        level,
+        "%d %s %s %.0f ms",
+        handler.get_status(),
+        request.method,
+        request.path[:200],
+        1000 * request.request_time(),
+    )
+
+
+async def serve(settings: GatewaySettings) -> None:
+    """Run the gateway until SIGTERM or SIGINT."""
+    gateway = Gateway(settings)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await gateway.start()
+    await stop.wait()
+    await gateway.stop()

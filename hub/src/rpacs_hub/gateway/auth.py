@@ -1,0 +1,149 @@
+"""Who asks: a Hub token in the ``Authorization`` header, checked with the Hub, remembered for seconds only."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+import httpx
+
+from rpacs_hub.errors import HubUnavailable, SettingsError
+from rpacs_hub.gateway._exchange import ApiError
+from rpacs_hub.permissions import Actor
+
+__all__ = ["Authenticator", "HubAuthenticator", "bearer_token"]
+
+_TOKEN = re.compile(r"[A-Za-z0-9_\-.~+/]{8,512}=*")
+_HINT = "Send the header 'Authorization: token <your Hub token>'; on the Hub, rpacs.connect() does."
+_REMEMBERED = 10_000
+
+
+class Authenticator(Protocol):
+    """Tells who holds a token."""
+
+    async def actor(self, token: str) -> Actor:
+        """Return who holds the token.
+
+        Raises
+        ------
+        ApiError
+            401 for a token that nobody holds, 403 for one that does not open this service.
+        HubUnavailable
+            There is no telling at the moment.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+def bearer_token(authorization: str | None, arguments: Iterable[str]) -> str:
+    """Return the token of a request's ``Authorization`` header.
+
+    Cookies and tokens in the address do not count: the first travel without being asked, the second end in logs.
+
+    Raises
+    ------
+    ApiError
+        401, saying what is missing.
+    """
+    if {"token", "access_token"} & set(arguments):
+        raise ApiError(401, "token_in_address", "A token in the address is not accepted: addresses end in logs.", _HINT)
+    if not authorization:
+        raise ApiError(401, "token_missing", "This request carries no token.", _HINT)
+    scheme, _, token = authorization.strip().partition(" ")
+    token = token.strip()
+    if scheme.lower() not in ("token", "bearer") or not _TOKEN.fullmatch(token):
+        raise ApiError(401, "token_invalid", "The Authorization header holds no Hub token.", _HINT)
+    return token
+
+
+class HubAuthenticator:
+    """Asks JupyterHub's ``/user`` with the visitor's own token, so that it tells nothing the token may not know.
+
+    Parameters
+    ----------
+    api_url
+        ``JUPYTERHUB_API_URL``.
+    service
+        Name of this service; the token needs the scope ``access:services!service=<name>``.
+    admin_group
+        Hub group whose members are administrators.
+    max_age
+        Seconds that an answer is remembered: a token that is revoked works this much longer, at most.
+    """
+
+    def __init__(self, api_url: str, service: str, admin_group: str, *, max_age: float = 20.0):
+        self._required = {"access:services", f"access:services!service={service}"}
+        self._service = service
+        self._admin_group = admin_group
+        self._max_age = max_age
+        self._known: OrderedDict[bytes, tuple[float, Actor]] = OrderedDict()
+        self._client = httpx.AsyncClient(base_url=api_url.rstrip("/"), timeout=10, trust_env=False)
+
+    @classmethod
+    def from_environment(cls, service: str, admin_group: str, env: Mapping[str, str] | None = None) -> HubAuthenticator:
+        """Make one from what JupyterHub gives its services.
+
+        Raises
+        ------
+        SettingsError
+            This process is no service of a Hub.
+        """
+        url = (os.environ if env is None else env).get("JUPYTERHUB_API_URL", "")
+        if not url:
+            raise SettingsError("JUPYTERHUB_API_URL is not set.", "Let JupyterHub start the gateway as its service.")
+        return cls(url, service, admin_group)
+
+    async def close(self) -> None:
+        """Close the connections to the Hub."""
+        await self._client.aclose()
+
+    async def actor(self, token: str) -> Actor:
+        """Return who holds the token; see `Authenticator`."""
+        # Not the token itself is kept, so that a dump of this process' memory holds fewer of them.
+        key = hashlib.sha256(token.encode()).digest()
+        known = self._known.get(key)
+        if known is not None and known[0] > time.monotonic():
+            return known[1]
+        actor = await self._ask(token)
+        self._known[key] = (time.monotonic() + self._max_age, actor)
+        self._known.move_to_end(key)
+        while len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+        return actor
+
+    async def _ask(self, token: str) -> Actor:
+        try:
+            response = await self._client.get("/user", headers={"Authorization": f"token {token}"})
+        except httpx.HTTPError as error:
+            raise HubUnavailable(
+                f"JupyterHub does not answer ({type(error).__name__}), so nobody can be recognised.",
+                "Try again in a minute.",
+            ) from error
+        if response.status_code in (401, 403, 404):
+            raise ApiError(401, "token_invalid", "The Hub does not know this token, or it has expired.", _HINT)
+        if response.status_code != 200:
+            raise HubUnavailable(
+                f"JupyterHub answered with status {response.status_code}, so nobody can be recognised.",
+                "Try again in a minute.",
+            )
+        model = response.json()
+        if not self._required & set(model.get("scopes", ())):
+            raise ApiError(
+                403,
+                "scope_missing",
+                f"This token does not open the service {self._service!r}.",
+                f"It needs the scope access:services!service={self._service}; your server's own token has it.",
+            )
+        if model.get("kind") != "user" or not model.get("name"):
+            # A service may bear a user's name; its token must not open that user's images.
+            raise ApiError(403, "user_required", "Only users may use this service.", "Use a user's token.")
+        groups = frozenset(str(group) for group in model.get("groups") or ())
+        return Actor(str(model["name"]), groups, bool(model.get("admin")) or self._admin_group in groups)

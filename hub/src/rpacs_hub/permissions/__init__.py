@@ -1,0 +1,37 @@
+"""Who may see what: the permissions file, the decision and its SQL form."""
+
+from rpacs_hub.permissions.decide import (
+    Action,
+    Actor,
+    Collection,
+    Decision,
+    Instance,
+    Reason,
+    decide,
+    held_profiles,
+    visible_condition,
+)
+from rpacs_hub.permissions.paths import PathPattern
+from rpacs_hub.permissions.profiles import NOBODY, Grant, Permissions, Profile, load_permissions, parse_permissions
+from rpacs_hub.permissions.watch import PermissionsFile, PermissionsState
+
+__all__ = [
+    "NOBODY",
+    "Action",
+    "Actor",
+    "Collection",
+    "Decision",
+    "Grant",
+    "Instance",
+    "PathPattern",
+    "Permissions",
+    "PermissionsFile",
+    "PermissionsState",
+    "Profile",
+    "Reason",
+    "decide",
+    "held_profiles",
+    "load_permissions",
+    "parse_permissions",
+    "visible_condition",
+]

@@ -1,0 +1,198 @@
+"""Who may do what: the one decision behind enforcement, the audit line and the answer to "why can't I see this?"."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import dicom_query
+
+from rpacs_hub.permissions.profiles import Permissions, Profile
+
+__all__ = [
+    "Action",
+    "Actor",
+    "Collection",
+    "Decision",
+    "Instance",
+    "Reason",
+    "decide",
+    "held_profiles",
+    "visible_condition",
+]
+
+
+class Action(enum.StrEnum):
+    """What somebody wants to do; also the name that the audit line carries."""
+
+    ME = "me"
+    SEARCH = "search"
+    COUNT = "count"
+    READ_TAGS = "read_tags"
+    READ_FILE = "read_file"
+    READ_FRAME = "read_frame"
+    EXPORT = "export"
+    LIST_EXPORTS = "list_exports"
+    READ_EXPORT = "read_export"
+    CANCEL_EXPORT = "cancel_export"
+    RESUME_EXPORT = "resume_export"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Actor:
+    """A Hub user at the moment of the request.
+
+    Attributes
+    ----------
+    name
+        The Hub's user name.
+    groups
+        Groups of the Hub.
+    admin
+        Administrators see no more images than their profiles show.
+    """
+
+    name: str
+    groups: frozenset[str] = frozenset()
+    admin: bool = False
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One instance: its index document (`dicom_query.index_document`) decides."""
+
+    sop_uid: str
+    document: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Whatever matches a search: the rows themselves are filtered by `visible_condition`."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One sentence of a decision.
+
+    Attributes
+    ----------
+    profile
+        The profile that speaks; empty when none does.
+    allows
+        Whether it speaks for the action.
+    text
+        The sentence.
+    """
+
+    profile: str
+    allows: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The answer and why.
+
+    Attributes
+    ----------
+    allowed
+        Whether the action may go on.
+    reasons
+        At least one, those that allow first.
+    """
+
+    allowed: bool
+    reasons: tuple[Reason, ...]
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """Names of the profiles that allow it."""
+        return tuple(reason.profile for reason in self.reasons if reason.allows and reason.profile)
+
+
+def held_profiles(permissions: Permissions, actor: Actor) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Return the profiles that somebody holds, in the file's order, with the users and groups they come by.
+
+    Returns
+    -------
+    dict
+        Profile name -> (user names, group names).
+    """
+    users: dict[str, set[str]] = {}
+    groups: dict[str, set[str]] = {}
+    for grant in permissions.grants:
+        by_user = {actor.name} & grant.users
+        by_group = actor.groups & grant.groups
+        if by_user or by_group:
+            for name in grant.profiles:
+                users.setdefault(name, set()).update(by_user)
+                groups.setdefault(name, set()).update(by_group)
+    return {
+        name: (tuple(sorted(users[name])), tuple(sorted(groups[name])))
+        for name in permissions.profiles
+        if name in users
+    }
+
+
+def decide(permissions: Permissions, actor: Actor, action: Action, resource: Instance | Collection) -> Decision:
+    """Decide whether somebody may do something.
+
+    Profiles add up: one that shows the instance is enough. No profile = nothing.
+
+    Parameters
+    ----------
+    permissions
+        The permissions file in force.
+    actor, action, resource
+        Who, what, with what. Today every profile allows every action on what it shows.
+
+    Returns
+    -------
+    Decision
+        With one reason for each profile that was asked.
+    """
+    held = held_profiles(permissions, actor)
+    if not held:
+        return Decision(False, (Reason("", False, "You hold no profile, so you see nothing."),))
+    reasons = []
+    for name in held:
+        profile = permissions.profiles[name]
+        if isinstance(resource, Collection):
+            reasons.append(Reason(name, True, f"{name}: {_shows(profile)}; only such rows are used for {action}."))
+        elif profile.filter is None:
+            reasons.append(Reason(name, True, f"{name}: shows every instance."))
+        elif dicom_query.evaluate_document(profile.filter, resource.document):
+            reasons.append(Reason(name, True, f"{name}: the instance matches {profile.filter_text}"))
+        else:
+            reasons.append(Reason(name, False, f"{name}: the instance does not match {profile.filter_text}"))
+    reasons.sort(key=lambda reason: not reason.allows)
+    return Decision(reasons[0].allows, tuple(reasons))
+
+
+def _shows(profile: Profile) -> str:
+    return f"shows instances that match {profile.filter_text}" if profile.filter else "shows every instance"
+
+
+def visible_condition(permissions: Permissions, actor: Actor) -> dicom_query.Sql:
+    """Return the SQL condition on ``i.document`` that holds exactly for the instances that `decide` allows.
+
+    Returns
+    -------
+    dicom_query.Sql
+        A boolean expression with ``%s`` placeholders; ``FALSE`` for somebody without a profile.
+    """
+    conditions = []
+    for name in held_profiles(permissions, actor):
+        query = permissions.profiles[name].filter
+        if query is None:
+            return dicom_query.Sql("TRUE", ())
+        conditions.append(dicom_query.compile_sql(query, "i.document"))
+    if not conditions:
+        return dicom_query.Sql("FALSE", ())
+    return dicom_query.Sql(
+        "(" + " OR ".join(f"({condition.text})" for condition in conditions) + ")",
+        tuple(param for condition in conditions for param in condition.params),
+    )

@@ -1,0 +1,100 @@
+"""Fixtures of the data side: databases with their roles, and a small archive that is indexed and served."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+from pydicom.dataset import FileDataset
+from pydicom.uid import generate_uid
+from rpacs_hub.database import OWNED_SCHEMAS, create, role_url
+from rpacs_hub.settings import IndexerSettings
+
+from hub.tests.support import Base, Served, as_bytes, gateway_settings, image, indexing, serving, until
+
+
+@pytest.fixture(scope="session")
+def new_base(postgres) -> Callable[[], Base]:
+    """Make fresh databases; their roles belong to the whole cluster, so the passwords stay the same."""
+    passwords = {role: secrets.token_urlsafe(9) for role in OWNED_SCHEMAS}
+
+    def new() -> Base:
+        name = f"hub_{secrets.token_hex(6)}"
+        create(postgres.admin_url, passwords, name)
+        urls = {role: role_url(postgres.admin_url, role, word, name) for role, word in passwords.items()}
+        return Base(name, urls, postgres.admin_url.rpartition("/")[0] + f"/{name}")
+
+    return new
+
+
+@pytest.fixture
+def base(new_base) -> Base:
+    return new_base()
+
+
+@dataclass
+class Archive:
+    """A research Orthanc with known images, indexed, and a gateway that three people use."""
+
+    served: Served
+    orthanc: object
+    base: Base
+    ct: list[FileDataset]
+    mr: list[FileDataset]
+    files: dict[str, bytes]
+    ada: dict[str, str]  # sees everything
+    clara: dict[str, str]  # sees CT only
+    nora: dict[str, str]  # holds no profile
+
+
+@pytest.fixture(scope="module")
+def archive(new_base, orthanc_pair, tmp_path_factory) -> Iterator[Archive]:
+    _, research = orthanc_pair
+    base = new_base()
+    folder: Path = tmp_path_factory.mktemp("gateway")
+    study, series, other = generate_uid(), generate_uid(), generate_uid()
+    ct = [
+        image(
+            study=study,
+            series=series,
+            number=n,
+            SeriesDescription="Thorax",
+            WindowCenter=128,
+            WindowWidth=256,
+            SliceThickness=n * 0.5,
+        )
+        for n in range(1, 6)
+    ]
+    ct.append(image(study=study, number=1, SeriesDescription="Scout", patient="P1"))
+    ct.append(image(patient="P3", StudyDate="20260301", StudyDescription="Abdomen"))
+    mr = [image(modality="MR", patient="P2", number=n, StudyDate="20260201", study=other) for n in (1, 2)]
+    mr.append(image(modality="MR", patient="P1", study=study, SeriesDescription="Same study as the CT"))
+    files = {str(dataset.SOPInstanceUID): as_bytes(dataset) for dataset in (*ct, *mr)}
+    settings = IndexerSettings(base.indexer, research.url, poll=0.1)
+    with indexing(settings), serving(gateway_settings(base, research.url, folder)) as served:
+        for data in files.values():
+            research.upload(data)
+        with psycopg.connect(base.gateway, autocommit=True) as connection:
+            until(lambda: _count(connection) == len(files), "all images in the index")
+        yield Archive(
+            served,
+            research,
+            base,
+            ct,
+            mr,
+            files,
+            served.tokens.add("ada"),
+            served.tokens.add("clara", "ct-researchers"),
+            served.tokens.add("nora", "others"),
+        )
+
+
+def _count(connection: psycopg.Connection) -> int:
+    try:
+        return connection.execute("SELECT count(*) FROM pacs.instance").fetchone()[0]
+    except psycopg.errors.UndefinedTable:
+        return 0

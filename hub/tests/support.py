@@ -1,0 +1,217 @@
+"""What the tests of the data side share: a database with its roles, services in threads, made-up images."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pydicom
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from rpacs_hub.gateway import Gateway
+from rpacs_hub.gateway._exchange import ApiError
+from rpacs_hub.index import Indexer
+from rpacs_hub.permissions import Actor
+from rpacs_hub.settings import GatewaySettings, IndexerSettings
+
+from demo.parts import free_port
+
+PERMISSIONS = """
+Profiles:
+  CT only:
+    Description: Computed tomography
+    DICOMQueryFilter: Modality StrEquals CT
+  Everything:
+    Description: All images
+Permissions:
+  - Groups: [ct-researchers]
+    Profiles: CT only
+  - Users: [ada]
+    Profiles: [Everything]
+"""
+
+
+@dataclass(frozen=True)
+class Base:
+    """A fresh database with roles and schemas."""
+
+    name: str
+    urls: dict[str, str]
+    admin_url: str
+
+    @property
+    def indexer(self) -> str:
+        return self.urls["rpacs_indexer"]
+
+    @property
+    def gateway(self) -> str:
+        return self.urls["rpacs_gateway"]
+
+
+def until(condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
+    """Poll until the condition is true and return its value."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.05)
+    return found
+
+
+class Looped:
+    """An event loop in a thread, for services that run beside a test."""
+
+    def __enter__(self) -> Looped:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self._thread.start()
+        return self
+
+    def do(self, coroutine: Any, seconds: float = 30) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(seconds)
+
+    def __exit__(self, *_: object) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(10)
+        self.loop.run_until_complete(self.loop.shutdown_default_executor())
+        self.loop.close()
+
+
+@contextlib.contextmanager
+def indexing(settings: IndexerSettings) -> Iterator[Indexer]:
+    """Run an indexer beside the block."""
+    with Looped() as looped:
+        indexer = looped.do(_make(Indexer, settings))
+        running = asyncio.run_coroutine_threadsafe(indexer.run(), looped.loop)
+        try:
+            yield indexer
+        finally:
+            looped.loop.call_soon_threadsafe(indexer.stop)
+            running.result(30)
+
+
+async def _make(kind: Callable[..., Any], *arguments: Any) -> Any:
+    return kind(*arguments)
+
+
+class Tokens:
+    """An authenticator that knows the tokens of a test."""
+
+    def __init__(self) -> None:
+        self.actors: dict[str, Actor] = {}
+
+    def add(self, name: str, *groups: str) -> dict[str, str]:
+        token = f"token-of-{name}"
+        self.actors[token] = Actor(name, frozenset(groups))
+        return {"Authorization": f"token {token}"}
+
+    async def actor(self, token: str) -> Actor:
+        if token not in self.actors:
+            raise ApiError(401, "token_invalid", "Nobody holds this token.")
+        return self.actors[token]
+
+    async def close(self) -> None:
+        pass
+
+
+@dataclass
+class Served:
+    """A gateway that runs, and its users' headers."""
+
+    gateway: Gateway
+    url: str
+    client: httpx.Client
+    tokens: Tokens
+    settings: GatewaySettings
+    looped: Looped
+
+    def get(self, path: str, user: dict[str, str] | None = None, **params: Any) -> httpx.Response:
+        return self.client.get(path, headers=user or {}, params=params)
+
+    def post(self, path: str, user: dict[str, str] | None, body: Any) -> httpx.Response:
+        return self.client.post(path, headers=user or {}, json=body)
+
+
+@contextlib.contextmanager
+def serving(settings: GatewaySettings, authenticator: Any = None) -> Iterator[Served]:
+    """Serve a gateway on a free port beside the block."""
+    port = free_port()
+    settings = replace(settings, service_url=f"http://127.0.0.1:{port}")
+    tokens = Tokens() if authenticator is None else authenticator
+    url = f"http://127.0.0.1:{port}/services/pacs/api/v1/"
+    with Looped() as looped, httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+        gateway = looped.do(_make(Gateway, settings, tokens))
+        looped.do(gateway.start())
+        try:
+            yield Served(gateway, url, client, tokens, settings, looped)
+        finally:
+            looped.do(gateway.stop())
+
+
+def image(
+    *,
+    modality: str = "CT",
+    patient: str = "P1",
+    issuer: str | None = None,
+    study: str | None = None,
+    series: str | None = None,
+    number: int = 1,
+    size: int = 16,
+    pixels: np.ndarray | None = None,
+    **elements: Any,
+) -> FileDataset:
+    """Make an image; further elements by keyword."""
+    dataset = FileDataset("", {}, file_meta=FileMetaDataset(), preamble=b"\0" * 128)
+    dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+    dataset.SOPInstanceUID = generate_uid()
+    dataset.StudyInstanceUID = study or generate_uid()
+    dataset.SeriesInstanceUID = series or generate_uid()
+    dataset.PatientID, dataset.PatientName = patient, f"{patient}^Pseudo"
+    if issuer is not None:
+        dataset.IssuerOfPatientID = issuer
+    dataset.Modality, dataset.InstanceNumber = modality, number
+    dataset.StudyDate, dataset.StudyDescription = "20260102", "Chest"
+    array = np.arange(size * size, dtype=np.int16).reshape(size, size) if pixels is None else pixels
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.Rows, dataset.Columns = array.shape[-2:]
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 16, 15
+    dataset.PixelRepresentation = 1
+    if array.ndim == 3:
+        dataset.NumberOfFrames = array.shape[0]
+    dataset.PixelData = array.astype("<i2").tobytes()
+    dataset["PixelData"].VR = "OW"
+    for keyword, value in elements.items():
+        setattr(dataset, keyword, value)
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    return dataset
+
+
+def as_bytes(dataset: pydicom.Dataset) -> bytes:
+    """Return a dataset as a DICOM file."""
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def gateway_settings(base: Base, research_url: str, folder: Path, **changes: Any) -> GatewaySettings:
+    """Return settings of a gateway whose files lie in a folder; the permissions are `PERMISSIONS`."""
+    permissions = folder / "permissions.yaml"
+    if not permissions.exists():
+        permissions.write_text(PERMISSIONS)
+    settings = GatewaySettings(
+        database_url=base.gateway,
+        research_url=research_url,
+        permissions=permissions,
+        audit_log=folder / "audit.jsonl",
+    )
+    return replace(settings, **changes)

@@ -1,11 +1,9 @@
 """JupyterHub configuration: puts together what stands in `rpacs_hub`. All settings come from the environment."""
 
-import hashlib
 from pathlib import Path
 
 from rpacs_hub import spawner as spawners
 from rpacs_hub.login import HubSettings, OpenIDAuthenticator, gateway_service, logout_address, roles
-from tornado.web import StaticFileHandler
 
 c = get_config()  # noqa: F821
 here = Path(__file__).resolve().parent
@@ -19,7 +17,6 @@ c.JupyterHub.public_url = settings.public_url
 c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{settings.hub_port}"
 c.JupyterHub.db_url = f"sqlite:///{settings.state}/jupyterhub.sqlite"
 c.JupyterHub.cookie_secret_file = str(settings.state / "cookie_secret")
-c.JupyterHub.cookie_options = {"Secure": settings.public_url.startswith("https:")}
 c.ConfigurableHTTPProxy.command = settings.proxy_command
 c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{settings.proxy_api_port}"
 c.ConfigurableHTTPProxy.pid_file = str(settings.state / "proxy.pid")
@@ -47,7 +44,7 @@ c.OpenIDAuthenticator.http_request_kwargs = {"connect_timeout": 5, "request_time
 c.OpenIDAuthenticator.manage_groups = True
 c.OpenIDAuthenticator.allow_all = not settings.allowed_groups
 if settings.allowed_groups:
-    c.OpenIDAuthenticator.allowed_groups = settings.allowed_groups | {settings.admin_group}
+    c.OpenIDAuthenticator.allowed_groups = {*settings.allowed_groups, settings.admin_group}
 c.OpenIDAuthenticator.enable_auth_state = True  # encrypted with JUPYTERHUB_CRYPT_KEY
 c.OpenIDAuthenticator.auth_refresh_age = settings.refresh_seconds
 c.OpenIDAuthenticator.auth_refresh_strict = True  # disabled at the provider: the notebook's token stops working, too
@@ -72,21 +69,16 @@ c.ResearchSpawner.jupyter_config = str(here / "singleuser")
 c.ResearchSpawner.ip = "127.0.0.1"
 c.ResearchSpawner.start_timeout = 60
 c.ResearchSpawner.http_timeout = 60
-c.ResearchSpawner.interrupt_timeout = 5  # then SIGTERM
 c.ResearchSpawner.term_timeout = 10
 c.ResearchSpawner.consecutive_failure_limit = 0  # one person's broken home must not stop the hub for all
 
 # ---- what they see
-static = here / "static"
-digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(static.iterdir()) if path.is_file()))
-c.JupyterHub.template_paths = [str(here / "templates")]
-c.JupyterHub.template_vars = {
-    "static_version": digest.hexdigest()[:12],
-    "browse_path": "voila/render/research-pacs/Browse.ipynb",
-}
-c.JupyterHub.extra_handlers = [(r"/research-pacs/(.*)", StaticFileHandler, {"path": str(static)})]
-c.JupyterHub.logo_file = str(static / "mark.svg")
+# The templates take the style sheet and the scripts of `static/` into the page: one request, and nothing gets stale.
+c.JupyterHub.template_paths = [str(here / "templates"), str(here / "static")]
+c.JupyterHub.template_vars = {"browse_path": "voila/render/research-pacs/Browse.ipynb"}
+c.JupyterHub.logo_file = str(here / "static" / "mark.svg")
 c.JupyterHub.tornado_settings = {
+    "cookie_options": {"secure": settings.public_url.startswith("https:")},
     "headers": {
         # No page of the hub loads anything from elsewhere; the browser sees to it.
         "Content-Security-Policy": "default-src 'self'; script-src 'self' 'unsafe-inline'; "
@@ -94,5 +86,5 @@ c.JupyterHub.tornado_settings = {
         "base-uri 'self'; frame-ancestors 'none'; report-uri /hub/security/csp-report",
         "Referrer-Policy": "same-origin",
         "X-Content-Type-Options": "nosniff",
-    }
+    },
 }

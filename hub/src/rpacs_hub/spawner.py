@@ -76,6 +76,13 @@ class ResearchSpawner(LocalProcessSpawner):  # type: ignore[misc]
         self.popen_kwargs = {"cwd": str(self.account.home)}
         return await super().start()
 
+    async def stop(self, now: bool = False) -> None:  # noqa: ARG002
+        """Stop the server with SIGTERM, which it obeys at once and in order; SIGKILL if it does not.
+
+        JupyterHub begins with SIGINT, at which a server without a terminal leaves its kernels behind.
+        """
+        await super().stop(now=True)
+
     async def prepare_account(self) -> Account:
         """Return the account that the server will run as."""
         raise NotImplementedError

@@ -218,6 +218,9 @@ class OpenIDAuthenticator(GenericOAuthenticator):  # type: ignore[misc]
             A new authentication model; True to keep the present one because the provider cannot be reached and the
             last ID token is still valid; False if the person has to sign in again.
         """
+        if handler is not None and not hasattr(handler, "_token_authenticated"):
+            # JupyterHub 6.1 reads this when we answer False, and has only set it for requests with a token.
+            handler._token_authenticated = False  # noqa: SLF001
         state = await user.get_auth_state()
         if not state:
             return False

@@ -1,7 +1,7 @@
 """De-identify DICOM by rules: a clean copy, or quarantine, never a third way."""
 
 from deid_service.engine import Deidentifier
-from deid_service.errors import REFUSAL_REASONS, DeidError, KeyFileError, Problem, Refused, RulesError
+from deid_service.errors import REFUSAL_REASONS, DeidError, KeyFileError, OutputError, Problem, Refused, RulesError
 from deid_service.outcomes import Change, Cleaned, Discarded, Mapping
 from deid_service.pseudonyms import PseudonymKey
 from deid_service.rules import Rules, default_rules_path, load_rules
@@ -15,6 +15,7 @@ __all__ = [
     "Discarded",
     "KeyFileError",
     "Mapping",
+    "OutputError",
     "Problem",
     "PseudonymKey",
     "Refused",

@@ -18,7 +18,7 @@ from deid_service.transforms import AddTags, Identity, RandomizeText, RandomizeU
 from deid_service.verify import Identifiers, verify
 from deid_service.wire import (
     DEFAULT_CHARACTER_SET,
-    PIXEL_DATA,
+    PIXEL_TAGS,
     TEXT_VRS,
     UNDEFINED,
     Element,
@@ -47,7 +47,6 @@ REQUIRED: Final = {
 """What every instance must have, before and after."""
 
 _PADDING: Final = 0xFFFCFFFC
-_PIXELS: Final = frozenset({0x7FE00008, 0x7FE00009, PIXEL_DATA})
 _EXPLICIT_LITTLE: Final = Encoding(explicit=True, little=True)
 # PS3.7 D.3.3.2: who wrote the file. A fixed number under the UUID root.
 _IMPLEMENTATION_UID: Final = b"2.25.190146391238740513925704219348107266881"
@@ -234,7 +233,7 @@ class Cleaning:
                 flush()
                 chunks += written
                 changed = True
-            elif tag in _PIXELS and top:
+            elif tag in PIXEL_TAGS and top:
                 flush()
                 chunks.append(self._view[element.start : element.end])
             elif run_start >= 0 and element.start == run_end:

@@ -33,7 +33,7 @@ from deid_service.rules import Rules
 from deid_service.transforms import Identity
 from deid_service.wire import DEFAULT_CHARACTER_SET, Source, character_set, decode, read
 
-__all__ = ["Deidentifier"]
+__all__ = ["Cleaned", "Deidentifier", "Discarded"]
 
 _LOG = logging.getLogger(__name__)
 _ISSUER: Final = 0x00100021

@@ -5,6 +5,7 @@
     DeidError
     ├── RulesError       a rules file that must not be used: every problem, with line, column and hint
     ├── KeyFileError     a pseudonym key that is missing, malformed or readable by others
+    ├── OutputError      a clean copy or report that cannot be written
     └── Refused          one instance that cannot be cleaned: quarantine it, never forward it
 
 No message of :class:`Refused` holds a value of the instance: it may be logged, stored and shown.
@@ -15,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["REFUSAL_REASONS", "DeidError", "KeyFileError", "Problem", "Refused", "RulesError"]
+__all__ = ["REFUSAL_REASONS", "DeidError", "KeyFileError", "OutputError", "Problem", "Refused", "RulesError"]
 
 REFUSAL_REASONS: dict[str, str] = {
     "not_dicom": "the bytes are not a DICOM file with preamble, prefix and file meta information",
@@ -88,6 +89,10 @@ class RulesError(DeidError):
 
 class KeyFileError(DeidError):
     """A pseudonym key file that is missing, malformed, in the way, or readable by others."""
+
+
+class OutputError(DeidError):
+    """A file that cannot be written: no space, no right, no such place."""
 
 
 class Refused(DeidError):  # noqa: N818 - it is an outcome, and reads as one

@@ -14,9 +14,12 @@ _IMAGE_TYPE: Final = 0x00080008
 _MODALITY: Final = 0x00080060
 _BURNED_IN: Final = 0x00280301
 _DOCUMENT: Final = 0x00420011
+_OVERLAY_POSITIONS: Final = frozenset(0x60000102 | group << 17 for group in range(16))
 _PIXELS: Final = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 
-TRIAGE_TAGS: Final = frozenset({_SOP_CLASS, _IMAGE_TYPE, _MODALITY, _BURNED_IN, _DOCUMENT, *_PIXELS})
+TRIAGE_TAGS: Final = frozenset(
+    {_SOP_CLASS, _IMAGE_TYPE, _MODALITY, _BURNED_IN, _DOCUMENT, *_PIXELS, *_OVERLAY_POSITIONS}
+)
 """What :func:`triage` looks at."""
 
 _SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
@@ -36,7 +39,8 @@ def triage(values: Mapping[int, str]) -> None:
     Refused
         ``encapsulated_document`` for PDF, CDA, meshes and the like. ``burned_in_text_possible`` if the image says so
         (Burned In Annotation), or if it does not deny it and is of a kind that often has text in its pixels:
-        ultrasound, secondary captures and screen saves (PS3.3 C.7.6.1.1).
+        ultrasound, secondary captures and screen saves (PS3.3 C.7.6.1.1). Likewise if an overlay, which often is text,
+        lies in unused bits of the pixels (PS3.5 8.1.2).
     """
     sop_class = values.get(_SOP_CLASS, "")
     if _DOCUMENT in values or sop_class.startswith(_ENCAPSULATED):
@@ -46,10 +50,12 @@ def triage(values: Mapping[int, str]) -> None:
     burned_in = values.get(_BURNED_IN, "").strip().upper()
     if burned_in == "YES":
         raise Refused("burned_in_text_possible", "the image says that text is burned into its pixels")
+    if any(values.get(tag, "").strip("\0") for tag in _OVERLAY_POSITIONS & values.keys()):
+        raise Refused("burned_in_text_possible", "an overlay is hidden in the upper bits of the pixels")
     if burned_in == "NO":
         return
-    image_type = values.get(_IMAGE_TYPE, "").upper()
     kind = None
+    image_type = values.get(_IMAGE_TYPE, "").upper()
     if values.get(_MODALITY, "").strip().upper() in ("US", "IVUS"):
         kind = "ultrasound"
     elif sop_class == _SECONDARY_CAPTURE or sop_class.startswith(f"{_SECONDARY_CAPTURE}."):

@@ -118,7 +118,7 @@ class Level:
         return decision
 
     def _decide(self, tag: int, vr: str, creator: str | None, sequence: bool) -> Decision:
-        vrs = ("SQ", vr) if sequence else _possible_vrs(tag, vr, creator)
+        vrs = ("SQ",) if sequence else _possible_vrs(tag, vr, creator)
         for action, rules in self._sets:
             as_vr = "SQ" if sequence else _vr_for(action, tag, vrs)
             if as_vr is None or (sequence and action is not Action.REMOVE):
@@ -172,9 +172,10 @@ def _matches(level: PatternLevel, tag: int, vrs: tuple[str, ...], creator: str |
 
 @lru_cache(maxsize=10_000)
 def _possible_vrs(tag: int, vr: str, creator: str | None) -> tuple[str, ...]:
-    """Return the VR that the file states and the one that the dictionary does, most telling first.
+    """Return the VR that the file states and the one that the dictionary does.
 
-    A rule for ``{DA}`` must not miss a date because a gateway wrote it as UN or LO.
+    A rule for ``{DA}`` must not miss a date because a gateway wrote it as UN or LO; a rule for ``{UN}`` means what
+    nobody knows.
     """
     try:
         if not tag & 0x00010000:
@@ -187,7 +188,7 @@ def _possible_vrs(tag: int, vr: str, creator: str | None) -> tuple[str, ...]:
         known = vr
     if vr in known or len(known) != 2 or known == "SQ":
         return (vr,)
-    return (known, vr) if vr == "UN" else (vr, known)
+    return (known,) if vr == "UN" else (vr, known)
 
 
 def _vr_for(action: Action, tag: int, vrs: tuple[str, ...]) -> str | None:

@@ -11,6 +11,7 @@ import itertools
 import struct
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
@@ -18,9 +19,10 @@ from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from deid_service.errors import Refused
 from deid_service.wire.encoding import ALL_VRS, IMPLICIT_LITTLE, LONG_VRS, UNDEFINED, Encoding, encoding_of, is_deflated
 
-__all__ = ["PIXEL_DATA", "Element", "Item", "Source", "describe", "read"]
+__all__ = ["PIXEL_TAGS", "Element", "Item", "Source", "describe", "read"]
 
-PIXEL_DATA: Final = 0x7FE00010
+PIXEL_TAGS: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
+"""Float, double float and integer pixel data."""
 
 _ITEM: Final = 0xFFFEE000
 _ITEM_END: Final = 0xFFFEE00D
@@ -297,6 +299,7 @@ def _read_element(data: bytes, position: int, end: int, encoding: Encoding, dept
     return element, stop
 
 
+@lru_cache(maxsize=20_000)
 def _implicit_vr(tag: int) -> str:
     if tag & 0x00010000:
         return "LO" if 0x10 <= tag & 0xFFFF <= 0xFF else "UN"

@@ -1,0 +1,118 @@
+"""openapi.yaml says what the gateway does: the same addresses, and answers that fit their schemas."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+import pytest
+import yaml
+from openapi_schema_validator import OAS31Validator
+from openapi_spec_validator import validate
+from referencing import Registry, Resource
+from referencing.jsonschema import DRAFT202012
+from rpacs_hub.gateway.api import ROUTES
+
+NAME = "openapi.yaml"
+
+
+@pytest.fixture(scope="module")
+def spec() -> dict[str, Any]:
+    return yaml.safe_load((files("rpacs_hub.gateway") / NAME).read_text())
+
+
+@pytest.fixture(scope="module")
+def fits(spec):
+    """Check a value against a schema of the document, by its JSON pointer."""
+    registry = Registry().with_resource(NAME, Resource.from_contents(spec, default_specification=DRAFT202012))
+
+    def check(value: Any, pointer: str) -> None:
+        OAS31Validator({"$ref": f"{NAME}#{pointer}"}, registry=registry).validate(value)
+
+    return check
+
+
+def test_the_document_is_valid(spec):
+    validate(spec)
+
+
+def test_it_has_every_route_and_no_other(spec):
+    described = {
+        (method.upper(), path.lstrip("/"))
+        for path, operations in spec["paths"].items()
+        for method in operations
+        if method != "parameters"
+    }
+    assert described == {(route.method, route.path) for route in ROUTES}
+
+
+def test_only_health_is_open(spec):
+    open_paths = {
+        path
+        for path, operations in spec["paths"].items()
+        for operation in operations.values()
+        if operation.get("security") == []
+    }
+    assert open_paths == {"/health"}
+    assert {route.path for route in ROUTES if route.action is None} == {"health"}
+
+
+def test_answers_fit_their_schemas(archive, fits):
+    uid = str(archive.ct[0].SOPInstanceUID)
+    get, post, ada = archive.served.get, archive.served.post, archive.ada
+    for level in ("patient", "study", "series", "instance"):
+        fits(get("search", ada, level=level, limit=2).json(), "/components/schemas/Page")
+        fits(post("count", ada, {"level": level}).json(), "/components/schemas/Count")
+    fits(get("health").json(), "/components/schemas/Health")
+    fits(get("me", ada).json(), "/components/schemas/Me")
+    fits(get(f"instances/{uid}/tags", ada).json(), "/components/schemas/Tags")
+    wrong = get("search", ada, query="Modality StrEqals CT")
+    assert wrong.status_code == 400
+    fits(wrong.json(), "/components/schemas/QueryError")
+    listed = get("exports", ada)
+    assert listed.json() == {"exports": []}
+
+
+def test_requests_that_fit_are_taken(archive, fits):
+    body = {
+        "query": "Modality StrEquals CT",
+        "level": "series",
+        "columns": ["SeriesInstanceUID"],
+        "sort": [{"column": "SeriesNumber", "descending": True}],
+        "limit": 5,
+        "cursor": None,
+    }
+    fits(body, "/components/schemas/Search")
+    assert archive.served.post("search", archive.ada, body).status_code == 200
+
+
+ERRORS = [
+    ("GET", "me", {}, 401),
+    ("GET", "nothing/here", {}, 401),
+    ("GET", "nothing/here", {"user": "ada"}, 404),
+    ("DELETE", "me", {"user": "ada"}, 405),
+    ("PUT", "search", {"user": "ada"}, 405),
+    ("GET", "instances/1.2.3/file", {"user": "ada"}, 404),
+    ("GET", "search?level=galaxy", {"user": "ada"}, 400),
+    ("GET", "search?colums=PatientID", {"user": "ada"}, 400),
+    ("GET", "search?columns=PatientNam", {"user": "ada"}, 400),
+    ("GET", "search?limit=1001", {"user": "ada"}, 400),
+    ("GET", "search?cursor=abc", {"user": "ada"}, 400),
+    ("POST", "search", {"user": "ada", "content": b"{"}, 400),
+    ("POST", "search", {"user": "ada", "content": b"[]", "type": "text/plain"}, 415),
+    ("POST", "search", {"user": "ada", "content": b" " * (5 << 20)}, 413),
+    ("POST", "exports", {"user": "ada", "content": b"{}"}, 400),
+    ("GET", "exports/4c0f0a8e-8f0a-4e39-9d58-0d4b6b0b7a10", {"user": "ada"}, 404),
+    ("GET", "exports/nonsense", {"user": "ada"}, 404),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "how", "status"), ERRORS, ids=lambda value: str(value)[:40])
+def test_every_error_is_json_with_a_message(archive, fits, method, path, how, status):
+    headers = dict(getattr(archive, how["user"])) if "user" in how else {}
+    headers["Content-Type"] = how.get("type", "application/json")
+    answer = archive.served.client.request(method, path, headers=headers, content=how.get("content"))
+    assert answer.status_code == status
+    assert answer.headers["content-type"].startswith("application/json")
+    assert answer.headers["x-request-id"]
+    fits(answer.json(), "/components/schemas/Error")

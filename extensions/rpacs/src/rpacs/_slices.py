@@ -44,6 +44,8 @@ class Slice:
         (centre, width) from the file.
     colour : bool
         Whether the pixels have colours, so that no window applies.
+    shape : tuple of int
+        (rows, columns) of the stored pixels.
     """
 
     uid: str
@@ -52,6 +54,7 @@ class Slice:
     position: float | None = None
     window: tuple[float, float] | None = None
     colour: bool = False
+    shape: tuple[int, int] = (0, 0)
 
 
 def order_slices(rows: Iterable[Mapping[str, Any]]) -> list[Slice]:
@@ -84,6 +87,7 @@ def order_slices(rows: Iterable[Mapping[str, Any]]) -> list[Slice]:
                 position=None if positions is None else round(positions[index], 3),
                 window=_window(row),
                 colour=(_number(row.get("SamplesPerPixel")) or 1) > 1,
+                shape=(int(_number(row.get("Rows")) or 0), int(_number(row.get("Columns")) or 0)),
             )
             for frame in range(1, int(_number(row.get("NumberOfFrames")) or 1) + 1)
         )

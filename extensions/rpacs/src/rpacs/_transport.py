@@ -199,7 +199,7 @@ class Transport:
                     allow_redirects=False,
                 )
             except requests.Timeout:
-                what = "took too long to answer"
+                what = f"did not answer within {time.monotonic() - started:.0f} seconds"
                 break
             except requests.RequestException:
                 if tries:
@@ -211,7 +211,7 @@ class Transport:
             raise _error_of(response, query)
         # Raised outside "except": the text of requests' errors names internal addresses and helps no researcher.
         raise Unavailable(
-            f"The image gateway {what} ({time.monotonic() - started:.0f} s).",
+            f"The image gateway {what}.",
             "Try again in a minute. If it stays so, tell your administrator that the service 'pacs' is down.",
             code="unreachable",
         )

@@ -88,7 +88,7 @@ def _plain(status: ExportStatus) -> dict[str, Any]:
         "id": status.id,
         "state": status.state,
         "level": status.level,
-        "query": status.query,
+        "query": status.query if status.raw.get("query") is not None else None,
         "destination": status.destination,
         "format": status.format,
         "total": status.total,

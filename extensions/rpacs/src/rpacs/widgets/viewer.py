@@ -160,22 +160,28 @@ def _described(row: dict[str, Any], slices: list[Slice]) -> dict[str, Any]:
         modality = _text(row.get("Modality")) or "unknown"
         message = f"This series holds no pictures (modality {modality})."
         hint = "Its files can be exported, and read in a notebook with dicom(uid)."
-        return {"error": {"kind": "NoPictures", "message": message, "hint": hint}, "uid": row["SeriesInstanceUID"]}
+        return _heading(row) | {"error": {"kind": "NoPictures", "message": message, "hint": hint}}
     one_instance = len({s.uid for s in slices}) == 1
     modality = _text(row.get("Modality"))
     first = next((s.window for s in slices if s.window), None)
-    return {
-        "uid": row["SeriesInstanceUID"],
+    return _heading(row) | {
         "modality": modality,
-        "title": _text(row.get("SeriesDescription")) or f"Series {_text(row.get('SeriesNumber'))}".strip(),
-        "about": " · ".join(
-            part for part in (_text(row.get("PatientID")), _text(row.get("StudyDescription")), _date(row)) if part
-        ),
         "unit": "frame" if one_instance and len(slices) > 1 else "slice",
         "slices": [[s.uid, s.frame, s.position, s.number] for s in slices],
         "window": first,
         "colour": any(s.colour for s in slices),
+        "reduce": max(max(s.shape) for s in slices) > _LONGEST_SIDE,
         "presets": [list(p) for p in _PRESETS.get(modality, ())],
+    }
+
+
+def _heading(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "uid": row["SeriesInstanceUID"],
+        "title": _text(row.get("SeriesDescription")) or f"Series {_text(row.get('SeriesNumber'))}".strip(),
+        "about": " · ".join(
+            part for part in (_text(row.get("PatientID")), _text(row.get("StudyDescription")), _date(row)) if part
+        ),
     }
 
 

@@ -1,6 +1,7 @@
 const POLL = 1000; // ms between looks while an export runs
 const QUIET_POLL = 15000; // and otherwise, for exports started elsewhere
 const STATES = { queued: "Waiting", running: "Running", done: "Done", failed: "Failed", cancelled: "Cancelled", interrupted: "Interrupted" };
+const RESUMABLE = ["interrupted", "failed", "cancelled"];
 const active = (job) => job.state === "queued" || job.state === "running";
 
 function bytes(n) {
@@ -33,7 +34,7 @@ function render({ model, el }) {
   const all = h("input", { type: "radio", name: `scope-${ids}`, value: "query", "data-testid": "rpacs-scope-all" });
   const pickedText = h("span", {});
   const allText = h("span", {});
-  const destination = h("input", { type: "text", placeholder: "s3://my-bucket/my-study", required: true, pattern: "s3://[^/\\s]+(/.*)?", spellcheck: "false", autocapitalize: "off", title: "s3://bucket/prefix", "data-testid": "rpacs-destination" });
+  const destination = h("input", { type: "text", placeholder: "s3://my-bucket/my-study", required: true, pattern: "s3:\\/\\/[^\\/\\s]+(\\/.*)?", spellcheck: "false", autocapitalize: "off", title: "s3://bucket/prefix", "data-testid": "rpacs-destination" });
   const format = h("select", { "data-testid": "rpacs-format" }, h("option", { value: "dicom" }, "DICOM files"), h("option", { value: "png" }, "PNG pictures"));
   const access = secret("Access key", "rpacs-access-key", true);
   const key = secret("Secret key", "rpacs-secret-key", true);
@@ -71,7 +72,7 @@ function render({ model, el }) {
     const n = model.get("selected").length;
     const total = model.get("total");
     pickedText.textContent = n ? `${plural(n, level)} selected in the results` : "Selected rows (tick some in the results)";
-    allText.textContent = total < 0 ? "All results of the search" : `All ${plural(total, level)} of the search`;
+    allText.textContent = total < 0 ? "All results of the search" : total === 0 ? "All results of the search (there are none)" : `All ${plural(total, level)} of the search`;
     picked.disabled = !n;
     all.disabled = total === 0;
     if (n && !picked.dataset.was) picked.checked = true;
@@ -119,63 +120,79 @@ function render({ model, el }) {
   }
   function wait() { timer = setTimeout(() => (document.hidden ? wait() : look()), POLL); }
 
-  const open = new Map(); // id -> the form in which keys for going on are typed
+  const lines = new Map(); // id -> {item, update}; kept, so that a click or a typed key survives the next look
   function draw() {
     if (!jobs.length) return list.replaceChildren(empty("export", "No exports yet", "Exports that you start, here or in a notebook, are listed with their progress."));
-    const held = document.activeElement;
     let items = list.querySelector(".rp-jobs");
     if (!items) {
       items = h("ul", { class: "rp-jobs" });
       list.replaceChildren(items);
     }
-    const old = new Map([...items.children].map((item) => [item.dataset.id, item]));
-    const now = jobs.map((job) => {
-      const known = old.get(job.id);
-      if (known && known.dataset.seen === JSON.stringify(job)) return known;
-      const item = line(job);
-      item.dataset.seen = JSON.stringify(job);
-      return item;
+    jobs.forEach((job, place) => {
+      if (!lines.has(job.id)) lines.set(job.id, line(job));
+      const { item, update } = lines.get(job.id);
+      update(job);
+      if (items.children[place] !== item) items.insertBefore(item, items.children[place] ?? null);
     });
-    items.replaceChildren(...now);
-    if (held && list.contains(held)) held.focus();
+    while (items.children.length > jobs.length) items.lastChild.remove();
   }
-  function line(job) {
-    const share = job.total ? Math.min(100, (100 * job.done) / job.total) : 0;
-    const what = job.query ? `search: ${job.query}` : job.query === "" && job.level ? "picked rows" : "";
+
+  function line(first) {
+    const badge = h("span", { class: "rp-badge" });
+    const actions = h("span", {});
+    const bar = h("i", {});
+    const meter = h("div", { class: "rp-meter", role: "progressbar", "aria-label": `Export to ${first.destination}`, "aria-valuemin": "0" }, bar);
+    const figures = h("div", { class: "rp-job-line rp-muted" });
+    const why = h("div", { class: "rp-why" });
+    const hint = h("div", { class: "rp-hint" });
+    const extra = h("div", {}); // the form for going on, or what went wrong with a button
+    const item = h(
+      "li", { "data-testid": "rpacs-export-job", "data-id": first.id },
+      h(
+        "div", { class: "rp-job-line" }, badge, h("code", {}, first.destination), h("span", { class: "rp-muted" }, first.format === "png" ? "PNG" : "DICOM"),
+        h("span", { class: "rp-push rp-muted" }, when(first.created)), actions,
+      ),
+      meter, figures, why, hint, extra,
+    );
     const act = async (name, args, button) => {
       button.disabled = true;
+      extra.replaceChildren();
       try {
-        await link.ask(name, { id: job.id, ...args });
+        await link.ask(name, { id: first.id, ...args });
       } catch (error) {
-        button.closest("li").append(problem(error));
-        return;
+        extra.replaceChildren(problem(error));
       }
-      open.delete(job.id);
+      button.disabled = false;
       look();
     };
-    const resumable = ["interrupted", "failed", "cancelled"].includes(job.state);
-    if (!resumable) open.delete(job.id);
-    return h(
-      "li", { "data-testid": "rpacs-export-job", "data-id": job.id, "data-state": job.state },
-      h(
-        "div", { class: "rp-job-line" },
-        h("span", { class: "rp-badge", "data-state": job.state }, STATES[job.state] || job.state),
-        h("code", {}, job.destination), h("span", { class: "rp-muted" }, job.format === "png" ? "PNG" : "DICOM"),
-        h("span", { class: "rp-push rp-muted" }, when(job.created)),
-        active(job) ? h("button", { type: "button", class: "rp-button rp-small", "data-testid": "rpacs-export-cancel", onclick: (e) => act("cancel", {}, e.currentTarget) }, "Cancel") : null,
-        resumable && !open.has(job.id) ? h("button", { type: "button", class: "rp-button rp-small", "data-testid": "rpacs-export-resume", onclick: () => { open.set(job.id, resumeForm(job, act)); for (const j of list.querySelectorAll(`li[data-id="${CSS.escape(job.id)}"]`)) j.dataset.seen = ""; draw(); } }, "Continue…") : null,
-      ),
-      h(
-        "div", { class: "rp-meter", "data-state": job.state, role: "progressbar", "aria-label": `Export to ${job.destination}`, "aria-valuemin": "0", "aria-valuemax": String(job.total), "aria-valuenow": String(job.done), "aria-valuetext": `${job.done} of ${job.total} images` },
-        h("i", { style: `width:${share}%` }),
-      ),
-      h("div", { class: "rp-job-line rp-muted" }, h("span", {}, `${number(job.done)} of ${number(job.total)} images`), job.bytes ? h("span", {}, bytes(job.bytes)) : null, job.failed ? h("span", {}, `${number(job.failed)} failed`) : null, what ? h("span", { title: what }, what.length > 60 ? `${what.slice(0, 60)}…` : what) : null),
-      job.message ? h("div", { class: "rp-why" }, job.message) : null,
-      job.hint ? h("div", { class: "rp-hint" }, job.hint) : null,
-      open.get(job.id) ?? null,
-    );
+    let state = null;
+    function update(job) {
+      item.dataset.state = badge.dataset.state = meter.dataset.state = job.state;
+      badge.textContent = STATES[job.state] || job.state;
+      bar.style.width = `${job.total ? Math.min(100, (100 * job.done) / job.total) : 0}%`;
+      meter.setAttribute("aria-valuemax", String(job.total));
+      meter.setAttribute("aria-valuenow", String(job.done));
+      meter.setAttribute("aria-valuetext", `${job.done} of ${job.total} images`);
+      const what = job.query ? `search: ${job.query}` : job.query === "" ? "" : "picked rows";
+      const parts = [`${number(job.done)} of ${number(job.total)} images`, job.bytes && bytes(job.bytes), job.failed && `${number(job.failed)} failed`, what.length > 70 ? `${what.slice(0, 70)}…` : what];
+      figures.replaceChildren(...parts.filter(Boolean).map((text) => h("span", {}, text)));
+      why.textContent = job.message || "";
+      hint.textContent = job.hint || "";
+      if (job.state === state) return;
+      state = job.state;
+      extra.replaceChildren();
+      const button = (label, testid, onclick) => h("button", { type: "button", class: "rp-button rp-small", "data-testid": testid, onclick }, label);
+      if (active(job)) actions.replaceChildren(button("Cancel", "rpacs-export-cancel", (e) => act("cancel", {}, e.currentTarget)));
+      else if (RESUMABLE.includes(job.state)) {
+        actions.replaceChildren(button("Continue…", "rpacs-export-resume", () => {
+          extra.replaceChildren(extra.childElementCount ? "" : resumeForm(act));
+          extra.querySelector("input")?.focus();
+        }));
+      } else actions.replaceChildren();
+    }
+    return { item, update };
   }
-  function resumeForm(job, act) {
+  function resumeForm(act) {
     const a = secret("Access key", "rpacs-resume-access-key", true);
     const s = secret("Secret key", "rpacs-resume-secret-key", true);
     const t = secret("Session token", "rpacs-resume-session-token", false);

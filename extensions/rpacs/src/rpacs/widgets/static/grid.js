@@ -1,4 +1,4 @@
-const NUMERIC = /^(NumberOf|.*Number$|Rows$|Columns$)|Thickness|Spacing|Time$|KVP/;
+const NUMERIC = /^(NumberOf|(Series|Instance|Acquisition)Number$|Rows$|Columns$)|Thickness$|^KVP$/;
 const GHOSTS = 8;
 
 function shown(name, value) {
@@ -99,7 +99,8 @@ function render({ model, el }) {
       rows = [];
       heading.textContent = "Results";
       range.textContent = "";
-      body.replaceChildren(problem(error, error.kind === "QueryError" || error.kind === "BadRequest" ? null : restart));
+      // The caret is under the query box already.
+      body.replaceChildren(problem({ ...error, caret: "" }, error.kind === "QueryError" || error.kind === "BadRequest" ? null : restart));
     }
     busy(false);
   }
@@ -163,7 +164,7 @@ function render({ model, el }) {
 
   function nothing(level) {
     if (!model.get("allowed")) {
-      return empty("lock", "Your account has no profile yet", "A profile says which images you may see. Ask your administrator to give you one; then search again, there is no need to log in anew.");
+      return empty("lock", "Your account has no profile yet", "A profile says which images you may see. Ask your administrator to give you one, then reload this page; there is no need to log in anew.");
     }
     if (model.get("query")) return empty("search", `No ${PLURALS[level]} match`, "Try fewer conditions, or * in a text: StudyDescription StrEquals '*chest*'.");
     return empty("image", "No images yet", "Nothing that you may see has arrived. New images appear here minutes after they were sent.");

@@ -43,7 +43,9 @@ function render({ model, el }) {
     if (!query) return say("An empty query shows everything that you may see.");
     try {
       const [value] = await link.ask("check", { query, level: level() });
-      if (mine === asked) say(`${plural(value.count, level())} ${value.count === 1 && level() !== "series" ? "matches" : "match"}. Press Enter to see them.`);
+      const shown = model.get("runs") > 0 && query === model.get("query") && level() === model.get("level");
+      const verb = value.count === 1 ? "matches" : "match";
+      if (mine === asked) say(`${plural(value.count, level())} ${verb}.${shown || !value.count ? "" : " Press Enter to see them."}`);
     } catch (error) {
       if (mine !== asked) return;
       if (error.kind !== "QueryError") return say(`${error.message} ${error.hint || ""}`, true);
@@ -84,9 +86,10 @@ function render({ model, el }) {
       levels,
       h("button", { type: "button", class: "rp-button rp-primary", onclick: run, "data-testid": "rpacs-search" }, icon("search"), "Search"),
     ),
-    message,
     h(
-      "div", { class: "rp-examples" }, h("span", { class: "rp-muted" }, "Try"), examples,
+      "div", { class: "rp-query-under" },
+      message,
+      h("div", { class: "rp-examples" }, h("span", { class: "rp-muted" }, "Try"), examples),
       h(
         "details", { class: "rp-help" }, h("summary", {}, "How to write a query"),
         h("table", {}, h("tbody", {}, HELP.map(([code, words]) => h("tr", {}, h("td", {}, h("code", {}, code)), h("td", { class: "rp-muted" }, words))))),

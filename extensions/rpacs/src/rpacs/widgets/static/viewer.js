@@ -62,6 +62,7 @@ function render({ model, el }) {
     title.textContent = series.title || (series.loading ? "Opening…" : "Viewer");
     about.textContent = series.about || "";
     if (series.loading) over.append(h("span", { class: "rp-spin", role: "status", "aria-label": "Opening the series" }));
+    else if (series.error?.kind === "NoPictures") over.append(empty("image", series.error.message, series.error.hint));
     else if (series.error) over.append(problem(series.error));
     else if (!ready) over.append(h("div", { class: "rp-empty" }, icon("image"), h("span", {}, "Pick a row to see its images here")));
     if (!ready) return;

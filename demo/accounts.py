@@ -96,8 +96,25 @@ def own_file(path: Path, user: str | None = None, mode: int = 0o600) -> Path:
     return path
 
 
-def require_reachable(path: Path, what: str) -> None:
+def lend_file(path: Path, user: str) -> Path:
+    """Let a service's user read an existing file that remains ours, and nobody else."""
+    if is_root():
+        shutil.chown(path, "root", user)
+    path.chmod(0o640)
+    return path
+
+
+def require_reachable(path: Path, what: str, *, readable: bool = True) -> None:
     """Stop, with the remedy, if other system users cannot reach a folder.
+
+    Parameters
+    ----------
+    path
+        The folder; where it does not exist yet, those above it are looked at.
+    what
+        What it is, for the message.
+    readable
+        Whether they must be able to list it, too.
 
     Raises
     ------
@@ -108,12 +125,13 @@ def require_reachable(path: Path, what: str) -> None:
         if not folder.exists():
             continue
         mode = folder.stat().st_mode
-        if not mode & stat.S_IXOTH or (folder == path and not mode & stat.S_IROTH):
+        list_it = readable and folder == path
+        if not mode & stat.S_IXOTH or (list_it and not mode & stat.S_IROTH):
             raise StackError(
                 f"{what} is {path}, but {folder} is closed to other users (mode {stat.S_IMODE(mode):04o}), and the "
                 "services and the researchers' servers run under their own system users.\n"
-                f"Either move it to a place that everybody can reach, such as /srv or /opt, or open the way: chmod o+"
-                f"{'rx' if folder == path else 'x'} {folder}"
+                "Either move it to a place that everybody can reach, such as /srv or /opt, or open the way: "
+                f"chmod o+{'rx' if list_it else 'x'} {folder}"
             )
 
 

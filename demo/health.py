@@ -103,15 +103,12 @@ def s3(settings: Settings, access_key: str, secret_key: str) -> str:
     return f"takes objects; buckets {settings.exports_bucket}, {settings.forbidden_bucket}"
 
 
-def deid(database_url: str, ingest_url: str) -> tuple[str, dict[str, Any]]:
-    """Return a line, and everything that the de-identifier says of itself."""
-    from deid_service.pipeline.status import read_status
-
-    status = read_status(database_url, ingest_url).as_dict()
+def deid(status: dict[str, Any]) -> str:
+    """Judge what the de-identifier says of itself (``rpacs-deid status --json``)."""
     if not status["well"]:
         raise Unwell(deid_trouble(status))
     quarantined = sum(status["quarantined"].values())
-    return f"{status['counts'].get('done', 0)} cleaned, {status['queued']} waiting, {quarantined} in quarantine", status
+    return f"{status['counts'].get('done', 0)} cleaned, {status['queued']} waiting, {quarantined} in quarantine"
 
 
 def deid_trouble(status: dict[str, Any]) -> str:

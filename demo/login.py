@@ -34,6 +34,11 @@ class LoginClient:
     pool_id: str
     client_id: str
 
+    @classmethod
+    def read(cls, record: Path) -> LoginClient:
+        """Return the ids that `seed` remembered."""
+        return cls(**json.loads(record.read_text(encoding="utf-8")))
+
 
 def prepare_login(settings: Settings, folder: Path) -> list[Path]:
     """Write cognito-local's configuration and return the files and folders that its user must own."""
@@ -116,7 +121,7 @@ def seed(settings: Settings, admin_key: str, passwords: dict[str, str], record: 
     api = cognito(settings, admin_key)
     callback = f"{settings.hub_url}/hub/oauth_callback"
     if record.exists():
-        known = LoginClient(**json.loads(record.read_text(encoding="utf-8")))
+        known = LoginClient.read(record)
         client = api.describe_user_pool_client(UserPoolId=known.pool_id, ClientId=known.client_id)["UserPoolClient"]
         if client.get("CallbackURLs") != [callback]:  # the ports were changed
             api.update_user_pool_client(UserPoolId=known.pool_id, ClientId=known.client_id, CallbackURLs=[callback])

@@ -1,0 +1,491 @@
+"""The whole stack: starting, asking and stopping it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pwd
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from demo import accounts
+from demo.errors import PartFailedError, StackError
+from demo.health import Health, checked, indexer
+from demo.processes import Process, end, listeners, marked, wait_gone
+from demo.services import Part, Services
+from demo.settings import Settings
+from demo.supervision import ProgramState, Supervisor
+
+Say = Callable[[str], None]
+
+_STOP_FIRST = ("jupyterhub", "deid", "indexer", "login")
+_STOP_THEN = ("ingest", "research")
+
+
+@dataclass(frozen=True)
+class PartStatus:
+    """How a part is.
+
+    Attributes
+    ----------
+    name, title, address
+        Of the part.
+    healthy
+        Whether it did what it was asked.
+    detail
+        Figures, or what is wrong.
+    pid
+        Its process, 0 if there is none.
+    since
+        Seconds that it has been running.
+    user
+        System user that it runs as; empty if it does not run.
+    log
+        Its log.
+    """
+
+    name: str
+    title: str
+    address: str
+    healthy: bool
+    detail: str
+    pid: int
+    since: int
+    user: str
+    log: str
+
+
+@dataclass(frozen=True)
+class StackStatus:
+    """How the stack is.
+
+    Attributes
+    ----------
+    healthy
+        Whether every part is.
+    running
+        Whether anything of it runs at all.
+    parts
+        Each part.
+    pipeline
+        What the de-identifier says of its queue and quarantine (see ``rpacs-deid status --json``), and ``searchable``,
+        the number of instances in the index; empty if neither can be asked.
+    problems
+        Errors in the rules and permissions files, in words.
+    """
+
+    healthy: bool
+    running: bool
+    parts: list[PartStatus]
+    pipeline: dict[str, Any] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the status for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class S3Access:
+    """The S3 server, and the demo researcher's keys of it."""
+
+    endpoint_url: str
+    bucket: str
+    forbidden_bucket: str
+    access_key: str
+    secret_key: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class OrthancAccess:
+    """An Orthanc of the stack.
+
+    Attributes
+    ----------
+    url
+        Address with user name and password.
+    aet, dicom_port
+        Where to send by C-STORE; the research Orthanc does not listen there.
+    """
+
+    url: str = field(repr=False)
+    aet: str
+    dicom_port: int
+
+
+class Stack:
+    """One stack.
+
+    Parameters
+    ----------
+    settings
+        Its settings; by default those of ``settings.toml`` and the environment.
+    say
+        Gets each line of progress.
+    """
+
+    def __init__(self, settings: Settings | None = None, say: Say = lambda _: None):
+        self.settings = settings or Settings.load()
+        self.services = Services(self.settings)
+        self.supervisor = Supervisor(self.settings.var / "run", self.settings.logs, str(self.settings.var))
+        self._say = say
+
+    # ---- what others need to know ----
+
+    @property
+    def hub_url(self) -> str:
+        """The address that people open."""
+        return self.settings.hub_url
+
+    @property
+    def gateway_url(self) -> str:
+        """The gateway, through the Hub's proxy, without a slash at the end."""
+        return self.settings.gateway_url
+
+    @property
+    def logins(self) -> dict[str, str]:
+        """Password of each demo user."""
+        return self.services.passwords
+
+    @property
+    def s3(self) -> S3Access:
+        """The S3 server with the demo researcher's keys."""
+        return self._s3_access("clara")
+
+    @property
+    def s3_admin(self) -> S3Access:
+        """The S3 server with its administrator's keys."""
+        return self._s3_access("admin")
+
+    def _s3_access(self, who: str) -> S3Access:
+        settings = self.settings
+        keys = self.services.s3_keys(who)
+        return S3Access(settings.s3_url, settings.exports_bucket, settings.forbidden_bucket, *keys)
+
+    @property
+    def ingest(self) -> OrthancAccess:
+        """The ingest Orthanc."""
+        url = self.services.orthanc_url("ingest", "stack")
+        return OrthancAccess(url, self.settings.ingest_aet, self.settings.ports.ingest_dicom)
+
+    @property
+    def research(self) -> OrthancAccess:
+        """The research Orthanc."""
+        url = self.services.orthanc_url("research", "stack")
+        return OrthancAccess(url, self.settings.research_aet, self.settings.ports.research_dicom)
+
+    @property
+    def database_url(self) -> str:
+        """The database, as its superuser."""
+        return self.services.database_url("postgres")
+
+    def program_pid(self, name: str) -> int:
+        """Return the process of a part, 0 if it does not run."""
+        if name == "gateway":
+            found = listeners([self.settings.ports.gateway]).get(self.settings.ports.gateway)
+            return found.pid if found else 0
+        return self.supervisor.state(name).pid
+
+    def wait_healthy(self, names: list[str], timeout: float = 60) -> None:
+        """Wait until parts do their work (again).
+
+        Raises
+        ------
+        PartFailedError
+            If one of them does not in time.
+        """
+        deadline = time.monotonic() + timeout
+        for part in self.services.parts():
+            if part.name in names:
+                while not (health := part.check()).ok:
+                    if time.monotonic() > deadline:
+                        raise PartFailedError(part.title, health.detail, self._log(part))
+                    time.sleep(0.1)
+
+    # ---- starting ----
+
+    def up(self, *, samples: bool = True) -> None:
+        """Start every part that does not run, and wait until all of them do their work.
+
+        Parameters
+        ----------
+        samples
+            Whether to send the sample studies, if that was never done.
+
+        Raises
+        ------
+        StackError
+            If something is in the way. What has been started stays up, so that it can be looked at.
+        """
+        if accounts.is_root():
+            accounts.require_readable_checkout(self.settings.root)
+            accounts.require_reachable(self.settings.var.parent, "the folder for its data", readable=False)
+            created = accounts.create_service_users()
+            if created:
+                self._say(f"created the system users {', '.join(created)}")
+        else:
+            self._say(accounts.NOT_ISOLATED)
+        self._claim()
+        with self._lock():
+            self.services.prepare()
+            if self.supervisor.pid is None:
+                self._clear_remains()
+            self.supervisor.start()
+            self._start_all()
+            if samples:
+                self._send_samples()
+
+    def _claim(self) -> None:
+        """Remember who the data belong to: files of many system users cannot be taken over by one, nor the reverse."""
+        var = self.settings.var
+        if not var.exists():
+            return
+        owner = var.stat().st_uid
+        if owner != os.geteuid():
+            try:
+                name = pwd.getpwuid(owner).pw_name
+            except KeyError:
+                name = str(owner)
+            raise StackError(
+                f"the data in {var} were made by a stack that {name} started: start this one in the same way"
+                f"{' (with sudo)' if owner == 0 else ' (without sudo)'}, or give it another folder with RPACS_VAR"
+            )
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        var = self.settings.var
+        var.mkdir(parents=True, exist_ok=True)
+        with (var / ".lock").open("w") as file:
+            (var / ".lock").chmod(0o600)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StackError("somebody else is starting or stopping this stack right now: wait for it") from None
+            yield
+
+    def _clear_remains(self) -> None:
+        """End what a stack left that was killed instead of stopped, and refuse to start over somebody else's ports."""
+        remains = marked(self.settings.var, self.settings.ports.hub_api)
+        if remains:
+            self._say(f"ending {len(remains)} processes that an earlier start left behind")
+            self._end_all(remains)
+        busy = listeners(port for part in self.services.parts() for port in part.ports)
+        if busy:
+            who = "\n".join(
+                f"    {port}: {f'{process.command()} (pid {process.pid})' if process else 'unknown'}"
+                for port, process in sorted(busy.items())
+            )
+            raise StackError(
+                f"these ports are taken:\n{who}\n"
+                "End those programs, or move this stack: RPACS_PORT_OFFSET=100, or change demo/settings.toml"
+            )
+
+    def _log(self, part: Part) -> Path:
+        return self.supervisor.log("jupyterhub" if part.name == "gateway" else part.name)
+
+    def _start_all(self) -> None:
+        waiting = self.services.parts()
+        starting: dict[str, tuple[Part, float, float]] = {}
+        ready: set[str] = set()
+        width = max(len(part.title) for part in waiting)
+        while waiting or starting:
+            for part in [part for part in waiting if set(part.after) <= ready]:
+                waiting.remove(part)
+                begun = time.monotonic()
+                fresh = self.supervisor.launch(part.program()) if part.program else True
+                self._say(f"starting  {part.title}" if fresh else f"running   {part.title}")
+                starting[part.name] = (part, begun, begun + part.timeout)
+            for part, begun, deadline in list(starting.values()):
+                health = part.check()
+                if health.ok:
+                    if part.settle is not None:
+                        self._settle(part)
+                    del starting[part.name]
+                    ready.add(part.name)
+                    self._say(f"ready     {part.title:<{width}}  {time.monotonic() - begun:5.1f} s   {part.address}")
+                else:
+                    self._give_up_if_hopeless(part, health, deadline)
+            if starting:
+                time.sleep(0.1)
+
+    def _settle(self, part: Part) -> None:
+        assert part.settle is not None
+        try:
+            part.settle()
+        except StackError:
+            raise
+        except Exception as error:
+            raise PartFailedError(part.title, f"it could not be set up: {error}", self._log(part)) from error
+
+    def _give_up_if_hopeless(self, part: Part, health: Health, deadline: float) -> None:
+        if time.monotonic() > deadline:
+            raise PartFailedError(part.title, f"after {part.timeout:.0f} s it still {_verb(health)}", self._log(part))
+        state = self.supervisor.state("jupyterhub" if part.program is None else part.name)
+        # One early death may be bad luck; supervisord tries again, a little later each time.
+        if state.state == "FATAL" or (state.state == "BACKOFF" and time.monotonic() > deadline - part.timeout + 8):
+            raise PartFailedError(part.title, f"its process ends right away ({state.detail})", self._log(part))
+
+    # ---- samples ----
+
+    def _send_samples(self) -> None:
+        from demo.samples import send_samples
+
+        record = self.settings.var / "samples-sent"
+        if record.exists():
+            return
+        count = send_samples(self.settings.ingest_aet, self.settings.ports.ingest_dicom, self._say)
+        record.write_text(f"{count}\n", encoding="ascii")
+        self._follow(count)
+
+    def _follow(self, count: int, timeout: float = 180) -> None:
+        """Show how the samples become searchable, until nothing is on its way any more."""
+        begun = shown = time.monotonic()
+        last = ""
+        while time.monotonic() - begun < timeout:
+            pipeline = self._pipeline()
+            deid = self.services.details.get("deid", {})
+            done = sum(deid.get("counts", {}).get(name, 0) for name in ("done", "discarded"))
+            held = sum(deid.get("quarantined", {}).values())
+            cleaned = deid.get("counts", {}).get("done", 0)
+            searchable = pipeline.get("searchable", 0)
+            line = f"          {cleaned} cleaned, {searchable} searchable" + (f", {held} in quarantine" if held else "")
+            finished = done + held >= count and searchable >= cleaned
+            if line != last and (finished or time.monotonic() - shown > 2):
+                self._say(line)
+                last, shown = line, time.monotonic()
+            if finished:
+                self._say(f"          all sample studies are through after {time.monotonic() - begun:.1f} s")
+                return
+            time.sleep(0.25)
+        self._say("          the sample studies are still on their way: `make status` shows how far they are")
+
+    def _pipeline(self) -> dict[str, Any]:
+        """Ask de-identifier and index, and return the figures that both gave."""
+        found: dict[str, Any] = {}
+        for part in self.services.parts():
+            if part.name == "deid":
+                part.check()
+        for name in ("queued", "ingest_instances", "quarantined", "counts", "per_s", "rules_digest"):
+            if name in self.services.details.get("deid", {}):
+                found[name] = self.services.details["deid"][name]
+        with contextlib.suppress(ValueError):
+            health = checked(lambda: indexer(self.services.database_url("postgres")))
+            if health.ok:
+                found["searchable"] = int(health.detail.split()[0])
+        return found
+
+    # ---- asking ----
+
+    def status(self) -> StackStatus:
+        """Ask every part how it is, all at the same time.
+
+        Raises
+        ------
+        StackError
+            If the stack belongs to another user.
+        """
+        self._claim()
+        states = {state.name: state for state in self.supervisor.states()}
+        if not states:
+            parts = [self._part_status(part, None, Health(False, "not running")) for part in self.services.parts()]
+            return StackStatus(False, False, parts)
+        found = self.services.parts()
+        self.services.details.clear()
+        with ThreadPoolExecutor(len(found)) as pool:
+            answers = list(pool.map(lambda part: part.check(), found))
+        parts = [
+            self._part_status(part, states.get(part.name), answer) for part, answer in zip(found, answers, strict=True)
+        ]
+        problems = []
+        rules = self.services.details.get("deid", {}).get("rules_error")
+        if rules:
+            problems.append(f"rules file {self.settings.var / 'config' / 'rules.yaml'}: {rules}")
+        permissions = (self.services.details.get("gateway", {}).get("permissions") or {}).get("error")
+        if permissions:
+            problems.append(f"permissions file {self.settings.var / 'config' / 'permissions.yaml'}: {permissions}")
+        healthy = all(part.healthy for part in parts) and not problems
+        return StackStatus(healthy, True, parts, self._pipeline(), problems)
+
+    def _part_status(self, part: Part, state: ProgramState | None, answer: Health) -> PartStatus:
+        pid = state.pid if state else 0
+        if part.name == "gateway" and answer.ok:
+            pid = self.program_pid("gateway")
+        detail = answer.detail
+        if not answer.ok and state is not None and state.state not in ("RUNNING", "STARTING"):
+            detail = f"{state.state.lower()}: {state.detail}"
+        user = ""
+        if pid:
+            with contextlib.suppress(OSError, KeyError):
+                user = pwd.getpwuid(Path(f"/proc/{pid}").stat().st_uid).pw_name
+        since = state.since if state else 0
+        log = str(self._log(part))
+        return PartStatus(part.name, part.title, part.address, answer.ok, detail, pid, since, user, log)
+
+    # ---- stopping ----
+
+    def stop(self) -> list[str]:
+        """Stop everything, researchers' servers included, and make sure that nothing is left.
+
+        Returns
+        -------
+        list of str
+            What had to be ended the hard way, in words; empty after a clean stop.
+
+        Raises
+        ------
+        StackError
+            If something could not be ended at all.
+        """
+        if not self.settings.var.exists():
+            return []
+        self._claim()
+        with self._lock():
+            known = self._known()
+            if self.supervisor.pid is not None:
+                self._stop_programs()
+                known += [process for process in self._known() if process not in known]
+                self.supervisor.shut_down()
+            left = wait_gone(known, 5)
+            forced = [f"{process.command()} (pid {process.pid})" for process in left]
+            self._end_all(left)
+            self._end_all(self._known())
+            self.services.clean_up()
+            ours = listeners(port for part in self.services.parts() for port in part.ports)
+            if ours and known:
+                raise StackError(f"something still listens on {sorted(ours)}, although every process was ended")
+            return forced
+
+    def _known(self) -> list[Process]:
+        found = self.supervisor.processes()
+        below = {process.pid for process in found}
+        return found + [
+            process for process in marked(self.settings.var, self.settings.ports.hub_api) if process.pid not in below
+        ]
+
+    def _stop_programs(self) -> None:
+        begun = time.monotonic()
+        # SeaweedFS takes 15 s: let it begin at once.
+        self.supervisor.halt(["s3"], timeout=0)
+        for names in (_STOP_FIRST, _STOP_THEN, ("postgres",), ("s3",)):
+            running = {state.name for state in self.supervisor.states() if state.pid}
+            stopping = [part for part in self.services.parts() if part.name in names and part.name in running]
+            if stopping:
+                self.supervisor.halt([part.name for part in stopping], timeout=90)
+                titles = ", ".join(part.title for part in stopping)
+                self._say(f"stopped   {titles}  ({time.monotonic() - begun:.1f} s)")
+
+    def _end_all(self, processes: list[Process]) -> None:
+        left = end(processes, polite=5)
+        if left:
+            names = ", ".join(f"{process.command()} (pid {process.pid})" for process in left)
+            raise StackError(f"these processes could not be ended: {names}")
+
+
+def _verb(health: Health) -> str:
+    words = health.detail
+    return words if words.startswith(("does", "takes", "answers", "says")) else f"says: {words}"

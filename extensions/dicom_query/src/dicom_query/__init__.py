@@ -5,13 +5,16 @@ Text becomes a tree with :func:`parse`; a tree is asked of a dataset with :func:
 any input or output.
 """
 
+from .complete import complete, word_start
 from .document import Document, evaluate_document, index_document
 from .errors import DicomQueryError, QueryError, QueryTooLargeError, TagPathError, TagPatternError
 from .evaluate import evaluate
+from .explain import explain
 from .literals import Number, PartialDate, TextPattern
 from .nodes import EVERYTHING, And, Condition, Node, Not, Operator, Or, all_of, conditions_of
 from .patterns import Anchor, PatternLevel, PatternSet, TagPattern
 from .query import parse, to_text
+from .sql import Sql, compile_sql
 from .tags import (
     ElementPath,
     PathStep,
@@ -45,6 +48,7 @@ __all__ = [
     "PatternSet",
     "QueryError",
     "QueryTooLargeError",
+    "Sql",
     "TagPath",
     "TagPathError",
     "TagPattern",
@@ -52,9 +56,12 @@ __all__ = [
     "TagStep",
     "TextPattern",
     "all_of",
+    "compile_sql",
+    "complete",
     "conditions_of",
     "evaluate",
     "evaluate_document",
+    "explain",
     "index_document",
     "keyword_of",
     "known_keywords",
@@ -65,4 +72,5 @@ __all__ = [
     "path_text",
     "tag_text",
     "to_text",
+    "word_start",
 ]

@@ -18,7 +18,7 @@ from .tags import TagPath
 MAX_CONDITIONS = 1000
 """Most conditions in one query."""
 MAX_DEPTH = 100
-"""Deepest nesting of parentheses and NOT in the text of a query."""
+"""Deepest nesting in the text of a query; ``(...)``, ``NOT ...`` and ``NOT (...)`` are one level each."""
 MAX_NODE_DEPTH = 3 * MAX_DEPTH + 3
 """Deepest tree: every level of parentheses can hold one NOT, one OR and one AND."""
 

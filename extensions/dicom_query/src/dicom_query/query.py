@@ -90,6 +90,7 @@ class _Group:
 
     opened_at: int
     negations_before: int = 0
+    levels: int = 0
     alternatives: list[list[Node]] = field(default_factory=lambda: [[]])
 
     def node(self) -> Node:
@@ -114,20 +115,19 @@ class _Parser:
         nesting = 0
         while True:
             negations, opened = self.before_condition(nesting)
-            nesting += negations
             if opened is not None:
-                groups.append(_Group(opened, negations))
-                nesting += 1
+                levels = max(1, negations)  # NOT (...) is one level
+                groups.append(_Group(opened, negations, levels))
+                nesting += levels
                 continue
             node = self.negated(self.condition(), negations)
-            nesting -= negations
             while True:
                 groups[-1].alternatives[-1].append(node)
                 if not self.closes(groups):
                     break
                 group = groups.pop()
                 node = self.negated(group.node(), group.negations_before)
-                nesting -= 1 + group.negations_before
+                nesting -= group.levels
             if self.at_end():
                 return groups[0].node()
             self.connective(groups)
@@ -144,7 +144,7 @@ class _Parser:
             word = self.peek_word()
             if not opening and word.upper() != "NOT":
                 return negations, None
-            if nesting + negations + 1 > MAX_DEPTH:
+            if nesting + max(1, negations + (not opening)) > MAX_DEPTH:
                 raise self.too_large(f"parentheses and NOT are nested more than {MAX_DEPTH} deep", start)
             if opening:
                 self.position += 1

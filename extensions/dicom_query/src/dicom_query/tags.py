@@ -23,6 +23,11 @@ _INDEX = re.compile(r"\[(%|[0-9]{1,9})\]")
 _BY_FOLDED: dict[str, str] = {keyword.casefold(): keyword for keyword in keyword_dict if keyword}
 _REPEATER_MASKS: dict[str, str] = {entry[4].casefold(): mask for mask, entry in RepeatersDictionary.items() if entry[4]}
 
+MAX_STEPS = 32
+"""Most parts of one tag path."""
+MAX_ITEM = 999_999_999
+"""Highest item number: PostgreSQL's paths hold 31 bits."""
+
 A_TAG = "a DICOM keyword or 8 hexadecimal digits"
 
 
@@ -138,7 +143,12 @@ class TagPath:
     Parameters
     ----------
     steps
-        From the top level downwards, at least one.
+        From the top level downwards, at least one and at most `MAX_STEPS`.
+
+    Raises
+    ------
+    ValueError
+        No step or too many, or a tag or item number out of range.
 
     Notes
     -----
@@ -150,8 +160,11 @@ class TagPath:
     steps: tuple[TagStep, ...]
 
     def __post_init__(self) -> None:
-        if not self.steps:
-            raise ValueError("a tag path has at least one part")
+        if not 1 <= len(self.steps) <= MAX_STEPS:
+            raise ValueError(f"a tag path has at least one part and at most {MAX_STEPS}")
+        for step in self.steps:
+            if not 0 <= step.tag <= 0xFFFFFFFF or not 0 <= (step.item or 0) <= MAX_ITEM:
+                raise ValueError("a tag has 32 bits, and an item number 0 to 999,999,999")
 
     @classmethod
     def parse(cls, text: str) -> TagPath:
@@ -175,6 +188,8 @@ class TagPath:
         steps: list[TagStep] = []
         position = 0
         while True:
+            if len(steps) == MAX_STEPS:
+                raise TagPathError(f"a tag path has at most {MAX_STEPS} parts", text=text, position=position)
             word = _WORD.match(text, position)
             if word is None:
                 found = f"{text[position]!r} cannot stand here" if position < len(text) else "a tag is missing"

@@ -76,6 +76,7 @@ c.ResearchSpawner.consecutive_failure_limit = 0  # one person's broken home must
 # The templates take the style sheet and the scripts of `static/` into the page: one request, and nothing gets stale.
 c.JupyterHub.template_paths = [str(here / "templates"), str(here / "static")]
 c.JupyterHub.template_vars = {"browse_path": "voila/render/research-pacs/Browse.ipynb"}
+c.JupyterHub.default_url = "/hub/home"  # people choose there; signing in must not start JupyterLab for them
 c.JupyterHub.logo_file = str(here / "static" / "mark.svg")
 c.JupyterHub.tornado_settings = {
     "cookie_options": {"secure": settings.public_url.startswith("https:")},

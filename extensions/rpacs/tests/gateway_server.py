@@ -266,7 +266,7 @@ class MeHandler(Handler):
                 "groups": groups,
                 "admin": self.user == "admin",
                 "profiles": profiles,
-                "limits": {"search_rows": 1000},
+                "limits": {"rows": 1000, "s3_endpoints": self.server.endpoints},
             }
         )
 
@@ -439,7 +439,7 @@ class ResumeHandler(ExportHandler):
 
 
 def public(record: dict[str, Any]) -> dict[str, Any]:
-    return dict(record)
+    return record | {"resumable": record["state"] in ("failed", "cancelled", "interrupted")}
 
 
 def now() -> str:
@@ -463,6 +463,8 @@ class Gateway:
         (status, body) pairs that answer the next requests, whatever these are.
     expired : set
         Users whose token is refused.
+    endpoints : list
+        S3 servers that exports may go to.
     frame_delay, export_delay : float
         Seconds per picture and per exported image.
     """
@@ -475,6 +477,7 @@ class Gateway:
         self.drop = 0
         self.answer_next: list[tuple[int, Any]] = []
         self.expired: set[str] = set()
+        self.endpoints = ["http://127.0.0.1:9000"]
         self.frame_delay = 0.0
         self.export_delay = 0.002
         self._port = port

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -38,6 +39,8 @@ class ExportStatus:
         Bytes written.
     message, hint : str
         What went wrong and what to do about it; empty when nothing did.
+    resumable : bool
+        Whether `Job.resume` can go on with it.
     created, started, finished : datetime or None
         With time zone.
     """
@@ -54,6 +57,7 @@ class ExportStatus:
     bytes: int = 0
     message: str = ""
     hint: str = ""
+    resumable: bool = False
     created: datetime | None = None
     started: datetime | None = None
     finished: datetime | None = None
@@ -80,6 +84,7 @@ class ExportStatus:
             bytes=int(record.get("bytes") or 0),
             message=str(record.get("message") or ""),
             hint=str(record.get("hint") or ""),
+            resumable=bool(record.get("resumable")),
             created=when("created"),
             started=when("started"),
             finished=when("finished"),
@@ -160,7 +165,7 @@ class Job:
         Returns
         -------
         ExportStatus
-            With state ``done``.
+            With state ``done``. Images that could not be sent are counted in ``failed``, with a warning.
 
         Raises
         ------
@@ -195,6 +200,8 @@ class Job:
         if error is not None:
             message, hint = _WORDS[status.state]
             raise error(status.message or message, status.hint or hint, status=status)
+        if status.failed:
+            warnings.warn(f"{status.failed} of {status.total} images could not be exported.", stacklevel=2)
         return status
 
     def cancel(self) -> ExportStatus:

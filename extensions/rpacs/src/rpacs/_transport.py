@@ -6,6 +6,7 @@ or log line.
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -245,6 +246,8 @@ def _error_of(response: requests.Response, query: str) -> RpacsError:
     request_id = response.headers.get("X-Request-Id", "")
     if code == "query_invalid":
         expected = body.get("expected") or ()
+        # The error says the position itself, beside a caret; once is enough.
+        message = re.sub(r" ?\(at character \d+\)$", "", message)
         return QueryError(
             message or "The query is not valid.",
             hint,

@@ -1,8 +1,8 @@
 """The Voila template ``rpacs``: a page with a header, no code, and no request to other hosts.
 
-An installed wheel puts the template under ``share/jupyter/voila/templates/rpacs``, where Voila looks. An editable
-install copies no such data: there the server needs ``JUPYTER_PATH`` to hold what `jupyter_path` returns, as in
-``JUPYTER_PATH=$(python -m rpacs.voila_template)``. Both may be true at once.
+An install puts the template under ``share/jupyter/voila/templates/rpacs``, where Voila looks; a notebook picks it with
+``"voila": {"template": "rpacs"}`` in its metadata. An editable install puts a copy there. To see edits of the template
+without installing again, start the server with ``JUPYTER_PATH=$(python -m rpacs.voila_template)``, which goes first.
 """
 
 from __future__ import annotations

@@ -49,7 +49,17 @@ class ExportPanel(Panel, script="export"):
 
     def actions(self) -> dict[str, Callable[..., Any]]:
         """See `Panel.actions`."""
-        return {"list": self._list, "start": self._start, "cancel": self._cancel, "resume": self._resume}
+        return {
+            "servers": self._servers,
+            "list": self._list,
+            "start": self._start,
+            "cancel": self._cancel,
+            "resume": self._resume,
+        }
+
+    def _servers(self) -> list[str]:
+        """Return the S3 servers beside Amazon's that exports may go to."""
+        return [str(url) for url in self._client.me().limits.get("s3_endpoints") or ()]
 
     def _list(self) -> list[dict[str, Any]]:
         return [_plain(s) for s in self._client.export_statuses()[:_SHOWN]]
@@ -97,5 +107,6 @@ def _plain(status: ExportStatus) -> dict[str, Any]:
         "bytes": status.bytes,
         "message": status.message,
         "hint": status.hint,
+        "resumable": status.resumable,
         "created": status.created.isoformat() if status.created else "",
     }

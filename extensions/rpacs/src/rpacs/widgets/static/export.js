@@ -1,7 +1,6 @@
 const POLL = 1000; // ms between looks while an export runs
 const QUIET_POLL = 15000; // and otherwise, for exports started elsewhere
 const STATES = { queued: "Waiting", running: "Running", done: "Done", failed: "Failed", cancelled: "Cancelled", interrupted: "Interrupted" };
-const RESUMABLE = ["interrupted", "failed", "cancelled"];
 const active = (job) => job.state === "queued" || job.state === "running";
 
 function bytes(n) {
@@ -39,7 +38,8 @@ function render({ model, el }) {
   const access = secret("Access key", "rpacs-access-key", true);
   const key = secret("Secret key", "rpacs-secret-key", true);
   const token = secret("Session token (temporary keys only)", "rpacs-session-token", false);
-  const endpoint = h("input", { type: "text", placeholder: "https://s3.example.org", spellcheck: "false", "data-testid": "rpacs-endpoint" });
+  const endpoint = h("select", { "data-testid": "rpacs-endpoint" }, h("option", { value: "" }, "Amazon S3"));
+  const server = h("label", { class: "rp-field", hidden: true }, "Server", endpoint);
   const region = h("input", { type: "text", placeholder: "eu-central-1", spellcheck: "false", "data-testid": "rpacs-region" });
   const go = h("button", { class: "rp-button rp-primary", "data-testid": "rpacs-export" }, icon("export"), "Start export");
   const said = h("span", { class: "rp-said", role: "status", "data-testid": "rpacs-export-said" });
@@ -48,9 +48,9 @@ function render({ model, el }) {
     "form", { onsubmit: submit, autocomplete: "off", "aria-label": "New export" },
     h("fieldset", {}, h("legend", {}, "What"), h("label", {}, picked, pickedText), h("label", {}, all, allText)),
     h("label", { class: "rp-field" }, "Destination", destination),
-    h("div", { class: "rp-pair" }, h("label", { class: "rp-field" }, "Format", format)),
+    h("div", { class: "rp-pair" }, h("label", { class: "rp-field" }, "Format", format), server),
     h("div", { class: "rp-pair" }, access, key),
-    h("details", {}, h("summary", {}, "Temporary keys, other S3 servers"), h("div", { class: "rp-pair" }, token, h("label", { class: "rp-field" }, "Server address", endpoint), h("label", { class: "rp-field" }, "Region", region))),
+    h("details", {}, h("summary", {}, "Temporary keys, region"), h("div", { class: "rp-pair" }, token, h("label", { class: "rp-field" }, "Region", region))),
     h("small", { class: "rp-muted" }, "The keys are used for this export only. They are never stored, and the fields are emptied when you start."),
     wrong,
     h("div", { class: "rp-submit" }, go, said),
@@ -93,7 +93,7 @@ function render({ model, el }) {
     try {
       await link.ask("start", {
         scope: picked.checked ? "selection" : "query", destination: destination.value.trim(), format: format.value, credentials,
-        endpoint_url: endpoint.value.trim(), region: region.value.trim(),
+        endpoint_url: endpoint.value, region: region.value.trim(),
       });
       said.textContent = "Started. It goes on if you close this page.";
       await look();
@@ -102,6 +102,17 @@ function render({ model, el }) {
       wrong.replaceChildren(problem(error));
     }
     go.disabled = false;
+  }
+
+  /** Offer the servers that the gateway allows; where there is none but Amazon's, there is nothing to choose. */
+  async function offerServers() {
+    try {
+      const [urls] = await link.ask("servers");
+      endpoint.append(...urls.map((url) => h("option", { value: url }, url.replace(/^https?:\/\//, ""))));
+      server.hidden = !urls.length;
+    } catch {
+      setTimeout(() => closed || offerServers(), QUIET_POLL);
+    }
   }
 
   async function look() {
@@ -178,12 +189,12 @@ function render({ model, el }) {
       figures.replaceChildren(...parts.filter(Boolean).map((text) => h("span", {}, text)));
       why.textContent = job.message || "";
       hint.textContent = job.hint || "";
-      if (job.state === state) return;
-      state = job.state;
+      if (`${job.state} ${job.resumable}` === state) return;
+      state = `${job.state} ${job.resumable}`;
       extra.replaceChildren();
       const button = (label, testid, onclick) => h("button", { type: "button", class: "rp-button rp-small", "data-testid": testid, onclick }, label);
       if (active(job)) actions.replaceChildren(button("Cancel", "rpacs-export-cancel", (e) => act("cancel", {}, e.currentTarget)));
-      else if (RESUMABLE.includes(job.state)) {
+      else if (job.resumable) {
         actions.replaceChildren(button("Continue…", "rpacs-export-resume", () => {
           extra.replaceChildren(extra.childElementCount ? "" : resumeForm(act));
           extra.querySelector("input")?.focus();
@@ -213,6 +224,7 @@ function render({ model, el }) {
   scope();
   list.replaceChildren(h("div", { class: "rp-empty" }, h("span", { class: "rp-spin", role: "status", "aria-label": "Loading exports" })));
   look();
+  offerServers();
   return () => {
     closed = true;
     clearTimeout(timer);

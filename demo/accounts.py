@@ -27,6 +27,15 @@ SERVICE_USERS = (
 )
 """System users of the services; the Hub itself must be root to start servers for other users."""
 
+_READ_PACKAGES = """
+from importlib.util import find_spec
+for name in ("dicom_query", "rpacs", "deid_service", "rpacs_hub", "jupyterlab", "voila"):
+    spec = find_spec(name)
+    if spec is None:
+        raise SystemExit(f"{name} cannot be found")
+    open(spec.origin).close()
+"""
+
 NOT_ISOLATED = (
     "Users are not isolated from each other or from the services' secrets: start as root for that\n"
     "(sudo make demo). Fine for a look around with invented data; never put real data into it."
@@ -145,8 +154,8 @@ def require_readable_checkout(root: Path) -> None:
     """
     require_reachable(root, "this checkout")
     python = root / ".venv" / "bin" / "python"
-    for words, fix in (
-        ([str(python), "-c", "import rpacs, rpacs_hub, deid_service, dicom_query, jupyterlab"], root),
+    for words, closed in (
+        ([str(python), "-c", _READ_PACKAGES], root),
         (["/usr/bin/test", "-r", str(root / "notebooks")], root / "notebooks"),
     ):
         done = subprocess.run(
@@ -156,5 +165,5 @@ def require_readable_checkout(root: Path) -> None:
             detail = (done.stderr.strip().splitlines() or [f"{words[0]} failed"])[-1]
             raise StackError(
                 f"other system users cannot use this checkout ({detail}), but the services and the researchers' "
-                f"servers run under their own.\nOpen it for reading: chmod -R a+rX {fix}"
+                f"servers run under their own.\nOpen it for reading: chmod -R a+rX {closed}"
             )

@@ -89,7 +89,7 @@ def s3(settings: Settings, access_key: str, secret_key: str) -> str:
         aws_access_key_id=access_key,
         aws_secret_access_key=secret_key,
         region_name="us-east-1",
-        config=botocore.config.Config(retries={"max_attempts": 1}, connect_timeout=3, read_timeout=10),
+        config=botocore.config.Config(retries={"total_max_attempts": 1}, connect_timeout=3, read_timeout=5),
     )
     probe = "stack-health"
     try:

@@ -93,7 +93,7 @@ def cognito(settings: Settings, admin_key: str) -> CognitoIdentityProviderClient
         region_name="us-east-1",
         aws_access_key_id=admin_key,
         aws_secret_access_key="unused",  # noqa: S106 - the stand-in checks no signatures
-        config=botocore.config.Config(retries={"max_attempts": 1}, connect_timeout=3, read_timeout=10),
+        config=botocore.config.Config(retries={"total_max_attempts": 1}, connect_timeout=3, read_timeout=10),
     )
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-_Volume = npt.NDArray[np.float64]
+_Volume = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -78,17 +78,22 @@ def render(
     ndarray of shape (slices, rows, columns)
         Values in the bodies' unit.
     """
-    z, y, x = ((np.arange(count) - (count - 1) / 2) * step for count, step in zip(shape, spacing, strict=True))
-    volume = np.full(shape, around, dtype=np.float64)
+    z, y, x = (
+        ((np.arange(count) - (count - 1) / 2) * step).astype(np.float32)
+        for count, step in zip(shape, spacing, strict=True)
+    )
+    volume = np.full(shape, around, dtype=np.float32)
     for body in bodies:
         (cx, cy, cz), (rx, ry, rz) = body.center, body.radii
-        distance = np.sqrt(
-            ((x[None, None, :] - cx) / rx) ** 2
-            + ((y[None, :, None] - cy) / ry) ** 2
-            + ((z[:, None, None] - cz) / rz) ** 2
+        # Only the box around the body: most of them are small.
+        box = tuple(
+            slice(*np.searchsorted(axis, (middle - radius - 2 * step, middle + radius + 2 * step)))
+            for axis, middle, radius, step in zip((z, y, x), (cz, cy, cx), (rz, ry, rx), spacing, strict=True)
         )
-        inside = np.clip((1 - distance) * min(rx, ry) / spacing[2] + 0.5, 0, 1)
-        volume += inside * (body.value - volume)
+        near = (((z[box[0]] - cz) / rz) ** 2)[:, None, None] + (((y[box[1]] - cy) / ry) ** 2)[None, :, None]
+        distance = np.sqrt(near + (((x[box[2]] - cx) / rx) ** 2)[None, None, :])
+        inside = np.clip((1 - distance) * np.float32(min(rx, ry) / spacing[2]) + np.float32(0.5), 0, 1)
+        volume[box] += inside * (np.float32(body.value) - volume[box])
     return volume
 
 
@@ -106,7 +111,7 @@ def ct_volume(slices: int = 40, size: int = 512, seed: int = 1) -> Iterator[Data
     """
     pixel = 360 / size
     volume = render(CT_BODIES, -1000, (slices, size, size), (2.5, pixel, pixel))
-    volume += np.random.default_rng(seed).normal(0, 20, volume.shape)
+    volume += 20 * np.random.default_rng(seed).standard_normal(volume.shape, dtype=np.float32)
     stored = (np.clip(volume, -1024, 3071) + 1024).round().astype("<u2")
     frame = generate_uid()
     study, series = generate_uid(), generate_uid()
@@ -147,7 +152,8 @@ def mr_volume(slices: int = 24, size: int = 256, seed: int = 2) -> Iterator[Data
     volume = render(MR_BODIES, 0, (slices, size, size), (6.0, pixel, pixel))
     noise = np.random.default_rng(seed)
     # The magnitude of a complex signal: where there is nothing, noise is not centred at zero.
-    volume = np.hypot(volume + noise.normal(0, 15, volume.shape), noise.normal(0, 15, volume.shape))
+    real, imaginary = (15 * noise.standard_normal(volume.shape, dtype=np.float32) for _ in range(2))
+    volume = np.hypot(volume + real, imaginary)
     stored = np.clip(volume, 0, 4095).round().astype("<u2")
     frame = generate_uid()
     study, series = generate_uid(), generate_uid()

@@ -124,6 +124,7 @@ def send_samples(aet: str, port: int, say: Callable[[str], None]) -> int:
     datasets = list(sample_datasets())
     wanted = {(str(d.SOPClassUID), str(d.file_meta.TransferSyntaxUID)) for d in datasets}
     entity = AE(ae_title="DEMO_SCANNER")
+    entity.maximum_pdu_size = 0  # as large as the receiver takes
     for sop_class, syntax in sorted(wanted):
         entity.add_requested_context(UID(sop_class), UID(syntax))
     patients = len({dataset.PatientID for dataset in datasets})

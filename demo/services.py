@@ -422,8 +422,7 @@ class Services:
                 title="JupyterHub",
                 address=settings.hub_url,
                 ports=(ports.hub, ports.hub_api, ports.proxy_api, ports.gateway),
-                # The gateway, which the Hub starts, reads the indexer's tables.
-                after=("postgres", "research", "login", "indexer"),
+                after=("login", "postgres"),
                 program=self._hub,
                 check=lambda: checked(lambda: health.hub(settings.hub_url)),
                 timeout=90,
@@ -433,7 +432,8 @@ class Services:
                 title="gateway",
                 address=f"{settings.gateway_url}/",
                 ports=(),
-                after=("jupyterhub",),
+                # The Hub starts it; it waits by itself for what it needs.
+                after=("jupyterhub", "postgres", "research", "indexer"),
                 program=None,
                 check=lambda: checked(self._check_gateway),
             ),

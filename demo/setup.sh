@@ -118,11 +118,14 @@ make_venv() {
         "$SYSTEM_PYTHON" -m venv .venv
 }
 
+# Compiled here, because the users whom the services and the researchers' servers run as may write nothing in .venv:
+# each of their starts would compile everything anew.
 install_python_parts() {
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv &&
-        .venv/bin/uv pip install --python .venv/bin/python --constraint constraints.txt \
+        .venv/bin/uv pip install --python .venv/bin/python --compile-bytecode --constraint constraints.txt \
             --editable extensions/dicom_query --editable extensions/rpacs --editable deid_service --editable hub \
-            --group pyproject.toml:dev --group pyproject.toml:demo jupyterlab voila
+            --group pyproject.toml:dev --group pyproject.toml:demo jupyterlab voila &&
+        .venv/bin/python -m compileall -q extensions/*/src deid_service/src hub/src
 }
 
 node_home() {

@@ -6,9 +6,10 @@ import contextlib
 import fcntl
 import os
 import pwd
+import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,7 @@ class Stack:
         self.services = Services(self.settings)
         self.supervisor = Supervisor(self.settings.var / "run", self.settings.logs, str(self.settings.var))
         self._say = say
+        self._hopeless = threading.Event()
 
     # ---- what others need to know ----
 
@@ -290,28 +292,38 @@ class Stack:
 
     def _start_all(self) -> None:
         waiting = self.services.parts()
-        starting: dict[str, tuple[Part, float, float]] = {}
-        ready: set[str] = set()
         width = max(len(part.title) for part in waiting)
-        while waiting or starting:
-            for part in [part for part in waiting if set(part.after) <= ready]:
-                waiting.remove(part)
-                begun = time.monotonic()
-                fresh = self.supervisor.launch(part.program()) if part.program else True
-                self._say(f"starting  {part.title}" if fresh else f"running   {part.title}")
-                starting[part.name] = (part, begun, begun + part.timeout)
-            for part, begun, deadline in list(starting.values()):
-                health = part.check()
-                if health.ok:
-                    if part.settle is not None:
-                        self._settle(part)
-                    del starting[part.name]
-                    ready.add(part.name)
-                    self._say(f"ready     {part.title:<{width}}  {time.monotonic() - begun:5.1f} s   {part.address}")
-                else:
-                    self._give_up_if_hopeless(part, health, deadline)
-            if starting:
-                time.sleep(0.1)
+        ready: set[str] = set()
+        # One thread for each part that is starting: a part that is slow to answer must not hold the others up.
+        with ThreadPoolExecutor(len(waiting)) as pool:
+            starting: dict[Future[None], tuple[Part, float]] = {}
+            try:
+                while waiting or starting:
+                    for part in [part for part in waiting if set(part.after) <= ready]:
+                        waiting.remove(part)
+                        fresh = self.supervisor.launch(part.program()) if part.program else True
+                        self._say(f"starting  {part.title}" if fresh else f"running   {part.title}")
+                        starting[pool.submit(self._await, part)] = (part, time.monotonic())
+                    for done in wait(starting, return_when=FIRST_COMPLETED).done:
+                        part, begun = starting.pop(done)
+                        done.result()
+                        ready.add(part.name)
+                        self._say(
+                            f"ready     {part.title:<{width}}  {time.monotonic() - begun:5.1f} s   {part.address}"
+                        )
+            finally:
+                self._hopeless.set()
+        self._hopeless.clear()
+
+    def _await(self, part: Part) -> None:
+        """Wait until a part is ready and settled, or it is clear that it will not be."""
+        begun = time.monotonic()
+        while not (health := part.check()).ok:
+            if self._hopeless.wait(0.1):  # another part failed
+                return
+            self._give_up_if_hopeless(part, health, begun + part.timeout)
+        if part.settle is not None:
+            self._settle(part)
 
     def _settle(self, part: Part) -> None:
         assert part.settle is not None
@@ -338,13 +350,14 @@ class Stack:
         record = self.settings.var / "samples-sent"
         if record.exists():
             return
+        begun = time.monotonic()
         count = send_samples(self.settings.ingest_aet, self.settings.ports.ingest_dicom, self._say)
         record.write_text(f"{count}\n", encoding="ascii")
-        self._follow(count)
+        self._follow(count, begun)
 
-    def _follow(self, count: int, timeout: float = 180) -> None:
+    def _follow(self, count: int, begun: float, timeout: float = 180) -> None:
         """Show how the samples become searchable, until nothing is on its way any more."""
-        begun = shown = time.monotonic()
+        shown = time.monotonic()
         last = ""
         while time.monotonic() - begun < timeout:
             pipeline = self._pipeline()
@@ -359,7 +372,9 @@ class Stack:
                 self._say(line)
                 last, shown = line, time.monotonic()
             if finished:
-                self._say(f"          all sample studies are through after {time.monotonic() - begun:.1f} s")
+                self._say(
+                    f"          from the first image sent to the last one searchable: {time.monotonic() - begun:.1f} s"
+                )
                 return
             time.sleep(0.25)
         self._say("          the sample studies are still on their way: `make status` shows how far they are")

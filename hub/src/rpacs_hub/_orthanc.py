@@ -7,17 +7,22 @@ Orthanc a factor of twenty in throughput.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
+from rpacs_hub._orthanc_files import FileConnections
 from rpacs_hub.errors import OrthancError, OrthancMissing, OrthancUnavailable
 
 __all__ = ["Change", "Changes", "Orthanc", "StoredInstance"]
+
+T = TypeVar("T")
 
 _HINT = "Is the research Orthanc running, and are RPACS_RESEARCH_URL's address and password right?"
 
@@ -83,10 +88,15 @@ class Orthanc:
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             trust_env=False,
         )
+        self._files = FileConnections(url, timeout)
+        self._threads = ThreadPoolExecutor(min(connections, 16), thread_name_prefix="orthanc")
 
     async def close(self) -> None:
         """Close all connections."""
         await self._client.aclose()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self._threads.shutdown)
+        self._files.close()
 
     async def system(self) -> dict[str, Any]:
         """Return ``/system``: name, version and the like."""
@@ -121,25 +131,32 @@ class Orthanc:
         OrthancMissing
             It is not there.
         """
-        return (await self.head(orthanc_id, None))[0]
+        return await self.load(orthanc_id, lambda data, _: data)
 
-    async def head(self, orthanc_id: str, limit: int | None) -> tuple[bytes, int]:
-        """Return the beginning of a DICOM file, at most about `limit` bytes, and the length of the whole.
+    async def load(self, orthanc_id: str, convert: Callable[[bytes, int], T], limit: int | None = None) -> T:
+        """Read a DICOM file and make something of it, both in a thread.
+
+        Parameters
+        ----------
+        orthanc_id
+            Which.
+        convert
+            Given the file, or its first `limit` bytes, and the length of the whole.
+        limit
+            The most that is read.
 
         Raises
         ------
         OrthancMissing
             It is not there.
         """
-        parts: list[bytes] = []
-        size = 0
-        async with self.stream_file(orthanc_id) as (length, chunks):
-            async for chunk in chunks:
-                parts.append(chunk)
-                size += len(chunk)
-                if limit is not None and size >= limit:
-                    break
-        return b"".join(parts), size if length is None else length
+
+        def work() -> T:
+            status, data, length = self._files.read(orthanc_id, limit)
+            _check(status)
+            return convert(data, length)
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     @contextlib.asynccontextmanager
     async def stream_file(self, orthanc_id: str) -> AsyncIterator[tuple[int | None, AsyncIterator[bytes]]]:
@@ -154,7 +171,7 @@ class Orthanc:
         """
         with _translated():
             async with self._client.stream("GET", f"/instances/{orthanc_id}/file") as response:
-                _check(response)
+                _check(response.status_code)
                 length = response.headers.get("Content-Length")
                 # aiter_bytes would undo a Content-Encoding; none was asked for, so what comes is the file.
                 yield (int(length) if length else None), response.aiter_raw(1 << 18)
@@ -165,7 +182,7 @@ class Orthanc:
                 response = await self._client.get(path)
             else:
                 response = await self._client.post(path, json=body)
-            _check(response)
+            _check(response.status_code)
             return response.json()
 
 
@@ -177,12 +194,12 @@ def _translated() -> Iterator[None]:
         raise OrthancUnavailable(f"The research Orthanc does not answer ({type(error).__name__}).", _HINT) from error
 
 
-def _check(response: httpx.Response) -> None:
-    if response.status_code in (401, 403):
+def _check(status: int) -> None:
+    if status in (401, 403):
         raise OrthancUnavailable("The research Orthanc refuses the credentials.", _HINT)
-    if response.status_code == 404:
+    if status == 404:
         raise OrthancMissing("The research Orthanc does not hold this instance.", "The index follows within a minute.")
-    if response.status_code in (502, 503, 504):
-        raise OrthancUnavailable(f"The research Orthanc is not ready (status {response.status_code}).", _HINT)
-    if response.status_code != 200:
-        raise OrthancError(f"The research Orthanc answered with status {response.status_code}.", "See Orthanc's log.")
+    if status in (502, 503, 504):
+        raise OrthancUnavailable(f"The research Orthanc is not ready (status {status}).", _HINT)
+    if status != 200:
+        raise OrthancError(f"The research Orthanc answered with status {status}.", "See Orthanc's log.")

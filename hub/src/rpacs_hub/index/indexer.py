@@ -11,11 +11,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 
-from rpacs_hub._orthanc import Orthanc, StoredInstance
+from rpacs_hub._orthanc import Changes, Orthanc, StoredInstance
 from rpacs_hub._quiet import quiet_pydicom
 from rpacs_hub.errors import OrthancError, OrthancMissing, OrthancUnavailable
 from rpacs_hub.index._read import Unreadable, read_file
@@ -28,6 +28,9 @@ _log = logging.getLogger(__name__)
 
 _BATCH = 100
 """Changes of one transaction: large enough to insert in bulk, small enough to be searchable within two seconds."""
+
+_BATCHES = 50
+"""Batches after which the schedule is looked at although the feed holds more."""
 
 _HEADER_LIMIT = 64 << 20
 """Bytes of a file that are read for its header: a film of two gigabytes must not fill the memory."""
@@ -60,6 +63,15 @@ class Progress:
     total: int
     removed: int
     failed: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What was read, what cannot be read, and what Orthanc does not hold any more."""
+
+    reads: list[Read]
+    failures: list[Failure]
+    missing: list[str]
 
 
 class Indexer:
@@ -184,59 +196,65 @@ class Indexer:
             await store.rewind()
 
     async def _follow(self, store: Store, orthanc: Orthanc) -> bool:
-        """Index the next batch of changes; return whether there is nothing more to do now."""
-        position = await store.position()
-        page = await orthanc.changes(position, _BATCH)
-        if not page.entries:
-            await store.note(newest=position)
-            return True
-        new = dict.fromkeys(change.resource_id for change in page.entries if change.kind == "NewInstance")
-        if new:
-            started = time.monotonic()
-            # The content's identity is asked for before the content: if it is overwritten in between, the next
-            # comparison sees an identity that differs and reads it again.
-            present = await orthanc.stored(list(new))
-            reads, failures, missing = await self._fetch(orthanc, present)
-            missing += set(new) - {instance.orthanc_id for instance in present}
-            stored = await store.write(reads, failures, missing, page.last)
-            _log.info(
-                "indexed %d instances in %.2f s%s",
-                stored.written,
-                time.monotonic() - started,
-                f"; {stored.failed} cannot be read" if stored.failed else "",
-            )
-        else:
-            await store.write((), (), (), page.last)
-        await store.note(newest=page.last if page.done else await orthanc.last_change())
-        return page.done
+        """Index what the feed holds, at most some batches of it; return whether there is nothing more to do now.
 
-    async def _fetch(
-        self, orthanc: Orthanc, wanted: Iterable[StoredInstance]
-    ) -> tuple[list[Read], list[Failure], list[str]]:
-        """Fetch and read files, several at once.
-
-        Returns
-        -------
-        tuple
-            What was read, what cannot be read, and what Orthanc does not hold any more.
+        The next batch is fetched while the one before is written.
         """
-        reads: list[Read] = []
-        failures: list[Failure] = []
-        missing: list[str] = []
+        position = await store.position()
+        writing: asyncio.Task[None] | None = None
+        done = False
+        try:
+            for _ in range(_BATCHES):
+                page = await orthanc.changes(position, _BATCH)
+                done = page.done or not page.entries
+                if page.entries:
+                    batch = await self._read_page(orthanc, page)
+                    if writing is not None:
+                        await writing
+                    writing = asyncio.create_task(self._write_page(store, batch, page))
+                    position = page.last
+                if done or self._stop.is_set():
+                    break
+        finally:
+            # Also when the next batch could not be fetched: this one was.
+            if writing is not None:
+                await writing
+        await store.note(newest=position if done else await orthanc.last_change())
+        return done
+
+    async def _read_page(self, orthanc: Orthanc, page: Changes) -> Batch:
+        new = list(dict.fromkeys(change.resource_id for change in page.entries if change.kind == "NewInstance"))
+        # The content's identity is asked for before the content: if it is overwritten in between, the next
+        # comparison sees an identity that differs and reads it again.
+        present = await orthanc.stored(new)
+        batch = await self._fetch(orthanc, present)
+        return replace(batch, missing=[*batch.missing, *(set(new) - {instance.orthanc_id for instance in present})])
+
+    async def _write_page(self, store: Store, batch: Batch, page: Changes) -> None:
+        started = time.monotonic()
+        stored = await store.write(batch.reads, batch.failures, batch.missing, page.last)
+        if stored.written or stored.failed:
+            trouble = f"; {stored.failed} cannot be read" if stored.failed else ""
+            _log.info("indexed %d instances%s (%.2f s)", stored.written, trouble, time.monotonic() - started)
+
+    async def _fetch(self, orthanc: Orthanc, wanted: Iterable[StoredInstance]) -> Batch:
+        """Fetch and read files, several at once."""
+        batch = Batch([], [], [])
         waiting = iter(wanted)
 
         async def work() -> None:
             for stored in waiting:
                 try:
-                    reads.append(Read(stored, read_file(*await orthanc.head(stored.orthanc_id, _HEADER_LIMIT))))
+                    file = await orthanc.load(stored.orthanc_id, read_file, _HEADER_LIMIT)
+                    batch.reads.append(Read(stored, file))
                 except OrthancMissing:
-                    missing.append(stored.orthanc_id)
+                    batch.missing.append(stored.orthanc_id)
                 except OrthancUnavailable:
                     raise
                 except Unreadable as error:
-                    failures.append(Failure(stored, str(error)))
+                    batch.failures.append(Failure(stored, str(error)))
                 except OrthancError as error:
-                    failures.append(Failure(stored, error.message))
+                    batch.failures.append(Failure(stored, error.message))
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -245,7 +263,7 @@ class Indexer:
         except* OrthancError as errors:
             # All tasks meet the same trouble; the first one's words are enough.
             raise OrthancUnavailable(str(errors.exceptions[0])) from errors
-        return reads, failures, missing
+        return batch
 
     async def _reconcile(self, store: Store, orthanc: Orthanc) -> None:
         """Compare the lists of identifiers: what is gone goes, what the feed did not tell of is read."""
@@ -292,8 +310,8 @@ class Indexer:
             await store.write((), (), gone)
         for start in range(0, len(wanted), _BATCH):
             instances = await orthanc.stored(wanted[start : start + _BATCH])
-            reads, failures, missing = await self._fetch(orthanc, instances)
-            stored = await store.write(reads, failures, missing)
+            batch = await self._fetch(orthanc, instances)
+            stored = await store.write(batch.reads, batch.failures, batch.missing)
             progress = Progress(
                 min(start + _BATCH, len(wanted)), len(wanted), len(gone), progress.failed + stored.failed
             )

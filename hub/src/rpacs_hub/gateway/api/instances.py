@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from contextlib import AsyncExitStack
 
@@ -40,8 +39,9 @@ async def tags(call: Call) -> Reply:
     """List every element of the header, with sequences opened and long values shortened."""
     call.parameters(())
     instance = await _visible_instance(call, Action.READ_TAGS)
-    data, _ = await call.services.orthanc.head(instance.orthanc_id, HEADER_LIMIT)
-    rows, truncated = await asyncio.to_thread(list_tags, data)
+    rows, truncated = await call.services.orthanc.load(
+        instance.orthanc_id, lambda data, _: list_tags(data), HEADER_LIMIT
+    )
     call.event.count = len(rows)
     return Reply(json={"instance": instance.sop_uid, "tags": rows, "truncated": truncated})
 

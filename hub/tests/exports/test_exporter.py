@@ -321,6 +321,23 @@ async def test_rights_that_were_taken_away_count_at_resume(running, archive, req
         assert len(objects()) == 15
 
 
+async def test_rights_that_cannot_be_asked_for_leave_the_export_as_it_was(running, archive, request_for, s3):
+    archive.dead = True
+
+    async def visible(orthanc_ids):
+        raise RuntimeError("the permissions cannot be read")
+
+    async with running() as exporter:
+        export = await ended(exporter, await exporter.submit("clara", archive.add(3), request_for()))
+        keys = Credentials(s3.access_key, s3.secret_key)
+        with pytest.raises(RuntimeError):
+            await exporter.resume("clara", export.id, keys, visible=visible)
+        now = await exporter.get("clara", export.id)
+        assert (now.state, now.message, now.resumable) == (ExportState.FAILED, export.message, True)
+        archive.dead = False
+        assert (await ended(exporter, await exporter.resume("clara", export.id, keys))).done == 3
+
+
 async def test_a_run_that_was_taken_over_writes_nothing(running, archive, request_for, database, objects):
     instances = archive.add(30)
     archive.stall_after = 10

@@ -119,7 +119,14 @@ class Exporter:
     async def stop(self) -> None:
         """End all exports as ``interrupted`` and return when their state is written."""
         self._open = False
-        await asyncio.gather(*(self._end(job, ExportState.INTERRUPTED) for job in list(self._jobs.values())))
+        jobs = list(self._jobs.values())
+        results = await asyncio.gather(
+            *(self._end(job, ExportState.INTERRUPTED) for job in jobs), return_exceptions=True
+        )
+        for job, result in zip(jobs, results, strict=True):
+            if isinstance(result, BaseException):
+                # The next start calls it interrupted.
+                _logger.warning("export %s: its end could not be written (%s)", job.id, type(result).__name__)
 
     async def submit(self, user: str, instances: Sequence[InstanceRef], request: ExportRequest) -> Export:
         """Take an export in; it starts at once or when its turn comes.
@@ -156,7 +163,7 @@ class Exporter:
         export = await self._store.insert(user, request, distinct, _same_uids(distinct))
         _logger.info("export %s: queued, %d instances", export.id, export.total)
         self._take(export, request.credentials)
-        return await self._store.get(user, export.id)
+        return export
 
     async def list(self, user: str) -> builtins.list[Export]:
         """Return the user's exports, newest first, the latest 200 of them."""
@@ -233,10 +240,16 @@ class Exporter:
         if not await self._store.requeue(user, export.id):
             raise ExportConflict("export_not_resumable", "The export was resumed by another request.")
         if visible is not None:
-            await self._reject_invisible(export.id, visible)
+            try:
+                await self._reject_invisible(export.id, visible)
+            except BaseException:
+                # Nobody runs it: it must not look as if it waited.
+                await self._store.finish(export.id, None, export.state, export.message, export.hint)
+                raise
         _logger.info("export %s: queued again", export.id)
-        self._take(export, credentials)
-        return await self._store.get(user, export.id)
+        queued = await self._store.get(user, export.id)
+        self._take(queued, credentials)
+        return queued
 
     async def _reject_invisible(
         self, export_id: UUID, visible: Callable[[Sequence[str]], Awaitable[Collection[str]]]
@@ -281,7 +294,8 @@ class Exporter:
 
     def _explained(self, export: Export) -> Export:
         """Say why a waiting export waits."""
-        if export.state is not ExportState.QUEUED:
+        job = self._jobs.get(export.id)
+        if export.state is not ExportState.QUEUED or job is None or job.task is not None:
             return export
         mine = sum(job.task is not None and job.user == export.user for job in self._jobs.values())
         others = "your other exports" if mine >= self._running_per_user else "other exports"

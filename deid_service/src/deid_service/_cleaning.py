@@ -113,8 +113,7 @@ class Cleaning:
         if is_deflated(self._source.transfer_syntax):
             body = [_deflate(b"".join(chunks))]
         data = b"".join([head, *body])
-        header = [chunk for chunk in chunks if isinstance(chunk, bytes)]
-        verify(data, self._tags, header, self._identifiers, deflated=is_deflated(self._source.transfer_syntax))
+        verify(data, self._tags, self._identifiers)
         return Cleaned(
             data,
             self._names[SOP_INSTANCE],
@@ -158,7 +157,7 @@ class Cleaning:
         run_start = run_end = -1
         dropped_blocks: set[int] = set()
         here, deeper = _split_adds(adds)
-        pending = sorted(here)
+        pending = sorted(here.keys() | deeper.keys())
 
         def flush() -> None:
             nonlocal run_start

@@ -2,7 +2,8 @@
 
 pydicom reads the copy to its last byte, and the copy's header is searched for the identifiers that the rules replaced
 where they belong: a name echoed in a description, a patient ID inside a file name. A hit means that the instance is
-refused. The pixel data is not searched.
+refused. Elements of the same kind (another date, another name) are the rules' own business and no echo. The pixel data
+is not searched.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pydicom import dcmread
 
 from deid_service.errors import Refused
 from deid_service.wire import PIXEL_TAGS, Element, Source, read
+from deid_service.wire.encoding import is_deflated
 
 __all__ = ["Identifiers", "verify"]
 
@@ -24,10 +26,25 @@ _NAMES: Final = frozenset({0x00100010, 0x00101001, 0x00101005, 0x00101060})
 _IDS: Final = frozenset({0x00100020, 0x00101000, 0x00080050, 0x00380010})
 _SHORTEST: Final = 4
 # Words of a vocabulary that a patient can share by chance: a Mr. Head is no reason to hold back every head scan.
-_CODED_VRS: Final = frozenset({"AS", "CS", "DS", "IS", "UI"})
-_CODED_TAGS: Final = frozenset({0x00080070, 0x00080100, 0x00080102, 0x00080104, 0x00081090, 0x00181020})
-_NUMBERS: Final = re.compile(rb"(?<![0-9.])[0-9][0-9.]{7,}")
-_WORDS: Final = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
+_CODED_TAGS: Final = frozenset(
+    {0x00080070, 0x00080100, 0x00080102, 0x00080104, 0x00081090, 0x00181020, 0x00620009, 0x00660036}
+)
+# Elements of an identifier's own kind are not an echo: if the rules keep them, they do so on purpose.
+_OWN_VRS: Final[dict[str, frozenset[str]]] = {
+    "name": frozenset({"PN", "AS", "CS", "DS", "IS", "UI"}),
+    "ID": frozenset(),
+    "date": frozenset({"DA", "DT"}),
+    "UID": frozenset({"UI"}),
+}
+_OWN_TAGS: Final[dict[str, frozenset[int]]] = {
+    "name": _NAMES | _CODED_TAGS,
+    "ID": _IDS,
+    "date": frozenset(),
+    "UID": frozenset(),
+}
+_RUNS: Final = re.compile(rb"(?<![0-9.])[0-9][0-9.]{7,}")
+_WORDS: Final = re.compile(r"[^\W_]+")
+_NUMBERS: Final = frozenset({"AT", "FD", "FL", "OD", "OF", "OL", "OV", "SL", "SS", "SV", "UL", "US", "UV"})
 
 
 class Identifiers:
@@ -35,7 +52,7 @@ class Identifiers:
 
     Names count word by word, names and IDs from 4 characters on (shorter ones occur by chance), dates of 8 digits, and
     every UID that was replaced. Words of names are not looked for where the standard or the vendor sets the words:
-    codes and their meanings, enumerated values (CS), manufacturer, model and software.
+    codes and their meanings, enumerated values (CS), manufacturer, model, software and algorithm.
     """
 
     def __init__(self) -> None:
@@ -76,12 +93,12 @@ class Identifiers:
             self._uids.add(value.encode("utf-8", "replace"))
 
     def kinds_in(self, header: bytes) -> list[str]:
-        """Search a header.
+        """Search texts.
 
         Parameters
         ----------
         header : bytes
-            The clean data set without its pixel data.
+            Values of the clean data set, one a line.
 
         Returns
         -------
@@ -95,7 +112,7 @@ class Identifiers:
         if any(_stands_in(word, folded) for word in self._ids - self._produced):
             kinds.append("ID")
         dates = self._dates - self._new_dates
-        runs = _NUMBERS.findall(header)
+        runs = _RUNS.findall(header)
         if dates and any(run[:8] in dates for run in runs):
             kinds.append("date")
         if self._uids and not self._uids.isdisjoint(run.rstrip(b".") for run in runs):
@@ -118,7 +135,7 @@ def _stands_in(word: str, folded: bytes) -> bool:
     return False
 
 
-def verify(data: bytes, tags: list[int], header: list[bytes], identifiers: Identifiers, *, deflated: bool) -> None:
+def verify(data: bytes, tags: list[int], identifiers: Identifiers) -> None:
     """Read a finished copy back and search it.
 
     Parameters
@@ -127,31 +144,45 @@ def verify(data: bytes, tags: list[int], header: list[bytes], identifiers: Ident
         The DICOM file.
     tags : list of int
         Top-level elements that were meant to be written, in order.
-    header : list of bytes
-        The data set without pixel data.
     identifiers : Identifiers
         What must not occur.
-    deflated : bool
-        Whether the data set is compressed, so that its end says nothing.
 
     Raises
     ------
     Refused
-        ``verification_failed`` if pydicom reads other elements than were meant, or not to the end;
+        ``verification_failed`` if the copy reads as something else than was meant, by our reader or by pydicom;
         ``identifier_left`` if an identifier is found.
     """
+    try:
+        source = read(data)
+    except Refused as refusal:
+        raise Refused("verification_failed", f"the clean copy cannot be read back: {refusal.message}") from None
     buffer = BytesIO(data)
     try:
         dataset = dcmread(buffer, defer_size=4096)
     except Exception as error:  # noqa: BLE001 - pydicom raises many kinds, and messages may quote values
         raise Refused("verification_failed", f"pydicom cannot read the clean copy ({type(error).__name__})") from None
-    if list(dataset.keys()) != tags or (not deflated and buffer.tell() != len(data)):
+    # A deflated data set is another stream: where pydicom stopped in it cannot be told.
+    complete = is_deflated(source.transfer_syntax) or buffer.tell() == len(data)
+    if not complete or not [element.tag for element in source.elements] == list(dataset.keys()) == tags:
         raise Refused("verification_failed")
-    if identifiers.kinds_in(b"\n".join(header)):
-        source = read(data)
+    texts: list[bytes] = []
+    _collect(source, source.elements, texts)
+    if identifiers.kinds_in(b"\n".join(texts)):
         places = list(_places(source, source.elements, identifiers, ""))
         if places:
             raise Refused("identifier_left", f"the clean copy still holds {', '.join(places)}")
+
+
+def _collect(source: Source, elements: list[Element], texts: list[bytes]) -> None:
+    """Gather every value that could hold text. One by one: where a value ends, a word ends."""
+    data = source.data
+    for element in elements:
+        if element.items is not None:
+            for item in element.items:
+                _collect(source, item.elements, texts)
+        elif element.tag not in PIXEL_TAGS and element.vr not in _NUMBERS:
+            texts.append(data[element.value_start : element.value_end])
 
 
 def _places(source: Source, elements: list[Element], identifiers: Identifiers, path: str) -> Iterator[str]:
@@ -161,7 +192,7 @@ def _places(source: Source, elements: list[Element], identifiers: Identifiers, p
         if element.items is not None:
             for index, item in enumerate(element.items):
                 yield from _places(source, item.elements, identifiers, f"{place}[{index}].")
-        elif element.tag not in PIXEL_TAGS:
+        elif element.tag not in PIXEL_TAGS and element.vr not in _NUMBERS:
             for kind in identifiers.kinds_in(source.value(element)):
-                if kind != "name" or not (element.vr in _CODED_VRS or element.tag in _CODED_TAGS):
+                if not (element.vr in _OWN_VRS[kind] or element.tag in _OWN_TAGS[kind]):
                     yield f"a{'n' if kind == 'ID' else ''} {kind} in {place}"

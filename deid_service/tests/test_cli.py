@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from deid_service.cli import main
+from pydicom import Dataset, dcmread
+
+from deid_service import PseudonymKey
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    PseudonymKey.generate(tmp_path / "key")
+    return tmp_path / "key"
+
+
+@pytest.fixture
+def originals(tmp_path: Path, fresh_instance: Callable[[], Dataset], written: Callable[..., bytes]) -> Path:
+    folder = tmp_path / "Mustermann_Erika"
+    (folder / "deep").mkdir(parents=True)
+    for number in range(3):
+        instance = fresh_instance()
+        instance.SOPInstanceUID = f"1.2.3.{number + 1}"
+        (folder / "deep" / f"{number}.dcm").write_bytes(written(instance))
+    return folder
+
+
+def test_check_accepts_and_tells_every_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check"]) == 0
+    assert "in order" in capsys.readouterr().out
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("Scope: 1\nTransformations: []\n")
+    assert main(["check", str(bad)]) == 1
+    error = capsys.readouterr().err
+    assert "bad.yaml: 3 problems" in error
+    assert "line 1, column 1" in error
+    assert "line 2, column 18" in error
+    assert main(["check", str(tmp_path / "missing.yaml")]) == 1
+
+
+def test_keygen_makes_a_private_key_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keygen", str(tmp_path / "k")]) == 0
+    assert (tmp_path / "k").stat().st_mode & 0o777 == 0o600
+    assert main(["keygen", str(tmp_path / "k")]) == 2
+    assert "never overwritten" in capsys.readouterr().err
+
+
+def test_a_folder_is_cleaned_without_names_in_names(
+    tmp_path: Path, originals: Path, key_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (originals / "note.txt").write_text("Erika Mustermann")
+    target, report = tmp_path / "clean", tmp_path / "report.json"
+    arguments = ["file", str(originals), str(target), "--key-file", str(key_file), "--report", str(report)]
+    assert main(arguments) == 1  # the note is not DICOM
+    copies = sorted(target.rglob("*.dcm"))
+    assert len(copies) == 3
+    for copy in copies:
+        dataset = dcmread(copy)
+        assert copy.relative_to(target).parts == (
+            dataset.StudyInstanceUID,
+            dataset.SeriesInstanceUID,
+            f"{dataset.SOPInstanceUID}.dcm",
+        )
+        assert dataset.PatientID != "PID-4711"
+    captured = capsys.readouterr()
+    assert "3 cleaned, 0 discarded, 1 refused" in captured.err
+    assert "not_dicom" in captured.err
+    assert "Mustermann" not in captured.err + captured.out
+    found = json.loads(report.read_text())
+    assert [file["outcome"] for file in found["files"]] == ["cleaned"] * 3 + ["refused"]
+    assert {"path": "PatientID", "action": "randomized"} in found["files"][0]["changes"]
+    assert "4711" not in report.read_text()
+    assert len(found["rules_sha256"]) == 64
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path, originals: Path, key_file: Path) -> None:
+    target = tmp_path / "clean"
+    assert main(["file", str(originals), str(target), "--key-file", str(key_file), "--dry-run"]) == 0
+    assert not target.exists()
+
+
+def test_one_file_and_a_discarded_one(
+    tmp_path: Path, originals: Path, key_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = originals / "deep" / "0.dcm"
+    assert main(["file", str(source), str(tmp_path / "a.dcm"), "--key-file", str(key_file)]) == 0
+    assert dcmread(tmp_path / "a.dcm").PatientIdentityRemoved == "YES"
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        "Labels: [{Name: MR, DICOMQueryFilter: Modality StrEquals MR}]\nScopeToForward: {Labels: MR}\n"
+        "Transformations: [{Scope: {Labels: ALL}, RandomizeUID: [{TagPatterns: '*/{UI}'}]}]\n"
+    )
+    arguments = ["file", str(source), str(tmp_path / "b.dcm"), "--key-file", str(key_file), "--rules", str(rules)]
+    assert main(arguments) == 0
+    assert not (tmp_path / "b.dcm").exists()
+    assert "1 discarded" in capsys.readouterr().err
+
+
+def test_originals_are_never_overwritten(tmp_path: Path, originals: Path, key_file: Path) -> None:
+    source = originals / "deep" / "0.dcm"
+    before = source.read_bytes()
+    assert main(["file", str(source), str(source), "--key-file", str(key_file)]) == 2
+    assert main(["file", str(originals), str(originals / "clean"), "--key-file", str(key_file)]) == 2
+    assert main(["file", str(originals), str(originals), "--key-file", str(key_file)]) == 2
+    assert main(["file", str(tmp_path / "nothing"), str(tmp_path / "x"), "--key-file", str(key_file)]) == 2
+    assert source.read_bytes() == before
+
+
+def test_wrong_keys_and_rules_stop_everything(
+    tmp_path: Path, originals: Path, key_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key_file.chmod(0o644)
+    assert main(["file", str(originals), str(tmp_path / "c"), "--key-file", str(key_file)]) == 2
+    assert "chmod 600" in capsys.readouterr().err
+    key_file.chmod(0o600)
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("nonsense: 1\n")
+    arguments = ["file", str(originals), str(tmp_path / "c"), "--key-file", str(key_file), "--rules", str(rules)]
+    assert main(arguments) == 2
+    assert '"nonsense" is not a key' in capsys.readouterr().err
+    assert not (tmp_path / "c").exists()
+
+
+def test_the_same_instance_twice_in_a_folder_is_told(tmp_path: Path, originals: Path, key_file: Path) -> None:
+    (originals / "deep" / "again.dcm").write_bytes((originals / "deep" / "0.dcm").read_bytes())
+    report = tmp_path / "r.json"
+    arguments = ["file", str(originals), str(tmp_path / "c"), "--key-file", str(key_file), "--report", str(report)]
+    assert main(arguments) == 1
+    assert [f.get("reason") for f in json.loads(report.read_text())["files"]].count("duplicate") == 1
+
+
+def test_match_prints_the_files_that_match(originals: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["match", "Modality StrEquals CT AND SOPInstanceUID StrEquals '*.2'", str(originals)]) == 0
+    assert capsys.readouterr().out.splitlines() == [str(originals / "deep" / "1.dcm")]
+    assert main(["match", "Modality StrEquals MR", str(originals)]) == 1
+    assert main(["match", "Modalitee StrEquals MR", str(originals)]) == 2
+    assert "Modality" in capsys.readouterr().err
+    (originals / "note.txt").write_text("no DICOM")
+    assert main(["match", "Modality StrEquals CT", str(originals)]) == 2
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_the_installed_command_runs() -> None:
+    command = Path(sys.executable).with_name("rpacs-deid")
+    done = subprocess.run([command, "--help"], capture_output=True, text=True, check=True, env=os.environ)
+    for word in ("check", "file", "match", "keygen"):
+        assert word in done.stdout

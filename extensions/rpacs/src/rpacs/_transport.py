@@ -242,6 +242,7 @@ def _error_of(response: requests.Response, query: str) -> RpacsError:
     status = response.status_code
     message = str(body.get("message") or "")
     hint = str(body.get("hint") or "")
+    hint = hint[:1].upper() + hint[1:]
     code = str(body.get("error") or "")
     request_id = response.headers.get("X-Request-Id", "")
     if code == "query_invalid":

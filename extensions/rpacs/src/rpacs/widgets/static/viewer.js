@@ -167,7 +167,7 @@ function render({ model, el }) {
   function setUpWindow() {
     windows.hidden = Boolean(series.colour);
     if (series.colour) return;
-    const [c, w] = series.window || [128, 256];
+    const [c, w] = series.window || [1000, 2000];
     const reach = series.modality === "CT" ? [-1200, 3000, 4000] : [c - 2 * w, c + 2 * w, 4 * w];
     Object.assign(centre.range, { min: String(Math.floor(reach[0])), max: String(Math.ceil(reach[1])), step: w > 20 ? "1" : "any" });
     Object.assign(width.range, { min: "1", max: String(Math.max(2, Math.ceil(reach[2]))), step: w > 20 ? "1" : "any" });

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import os
 import zipfile
+from pathlib import Path
 
 import pytest
+from deid_service._orthanc import Orthanc
 from deid_service.pipeline.drop_folder import DropFolder
 from deid_service.pipeline.troubles import Troubles
 
@@ -123,6 +125,21 @@ def test_dead_ingest_orthanc_leaves_the_files(deployment, client, make_instance)
     assert "connection refused" in troubles.current()[0]
     assert (deployment.inbox / "a.dcm").exists()
     folder.close()
+
+
+def test_file_that_cannot_be_removed_is_uploaded_once_and_keeps_no_other(deployment, drop, make_instance, monkeypatch):
+    (deployment.inbox / "a.dcm").write_bytes(make_instance(number=1))
+    with monkeypatch.context() as patch:  # root, who may run this, is refused nothing
+        patch.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(PermissionError(1, "not permitted")))
+        assert drop.sweep() == 0
+    assert deployment.ingest.count() == 1
+    client = Orthanc(deployment.ingest.url, "ingest Orthanc")
+    client.delete_instances(client.instances())
+    client.close()
+    (deployment.inbox / "b.dcm").write_bytes(make_instance(number=2))
+    assert drop.sweep() == 2
+    assert deployment.ingest.count() == 1
+    assert list(deployment.inbox.iterdir()) == []
 
 
 def test_service_takes_files_from_the_folder_to_the_research_orthanc(deployment, make_instance):

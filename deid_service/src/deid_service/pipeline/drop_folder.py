@@ -61,6 +61,7 @@ class DropFolder:
         self._folder, self._refused, self._ingest, self._troubles = folder, refused, ingest, troubles
         self._settle = settle_seconds
         self._seen: dict[str, tuple[int, int, float]] = {}
+        self._uploaded: dict[Path, tuple[int, int, float]] = {}
         self._lock: int | None = None
 
     def sweep(self) -> int:
@@ -68,18 +69,24 @@ class DropFolder:
 
         Only one process at a time works on a folder; for the others this does nothing.
         """
+        taken, wrong = 0, None
         try:
             if not self._holds_lock():
                 return 0
-            taken = sum(self._take(path) for path in self._complete())
+            for path in self._complete():
+                try:
+                    taken += self._take(path)
+                except OSError as error:  # one file that may not be read or removed does not keep the others
+                    wrong = f"a file of the folder inbox cannot be taken: {error.strerror}"
             self._remove_empty_folders()
         except OSError as error:
-            self._troubles.report("folder inbox", f"the folder inbox cannot be emptied: {error.strerror}")
-            return 0
+            wrong = f"the folder inbox cannot be emptied: {error.strerror}"
         except (OrthancUnavailableError, OrthancRefusalError) as error:
-            self._troubles.report("folder inbox", f"the folder inbox waits: {error}")
-            return 0
-        self._troubles.clear("folder inbox")
+            wrong = f"the folder inbox waits: {error}"
+        if wrong is None:
+            self._troubles.clear("folder inbox")
+        else:
+            self._troubles.report("folder inbox", wrong)
         return taken
 
     def is_empty(self) -> bool:
@@ -132,15 +139,19 @@ class DropFolder:
                 yield path
 
     def _take(self, path: Path) -> int:
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            return 0
-        problem = self._upload_archive(path) if data.startswith(_ZIP) else self._upload(data)
-        if problem is None:
-            path.unlink(missing_ok=True)
-        else:
-            self._set_aside(path, data, problem)
+        if self._uploaded.get(path) != self._seen[str(path)]:
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError:
+                return 0
+            problem = self._upload_archive(path) if data.startswith(_ZIP) else self._upload(data)
+            if problem is not None:
+                self._set_aside(path, data, problem)
+                return 1
+            # A file that we may read but not remove would otherwise be uploaded again at every look.
+            self._uploaded[path] = self._seen[str(path)]
+        path.unlink(missing_ok=True)
+        del self._uploaded[path]
         return 1
 
     def _upload(self, data: bytes) -> str | None:

@@ -18,6 +18,7 @@ import psycopg
 from deid_service._orthanc import Orthanc
 from deid_service.pipeline.errors import OrthancRefusalError, OrthancUnavailableError
 from deid_service.pipeline.jobs import QUEUE, enqueue, recover_stalled
+from deid_service.pipeline.outcomes import count
 from deid_service.pipeline.schema import conninfo, explain
 from deid_service.pipeline.troubles import Troubles
 
@@ -167,10 +168,27 @@ class Feeder:
         async with connection.transaction():
             await self._queue(connection, missing)
             await enqueue(connection, lost)
+            removed = await self._remove_stale_quarantine(connection, present)
             await connection.execute("UPDATE feed SET reconciled = now()")
             await connection.execute("DELETE FROM minute WHERE minute < now() - interval '1 day'")
         if missing or lost:
             _log.info("%d instances of the ingest Orthanc were not queued and now are", len(missing) + len(lost))
+        if removed:
+            _log.warning("%d instances in quarantine were removed from the ingest Orthanc by somebody", removed)
+
+    async def _remove_stale_quarantine(self, connection: psycopg.AsyncConnection, present: Sequence[str]) -> int:
+        """Forget instances in quarantine that are not there any more; return how many."""
+        # Those of the last minutes may be younger than the list of what is present.
+        cursor = await connection.execute(
+            """
+            DELETE FROM quarantine WHERE last_seen < now() - interval '5 minutes'
+                AND orthanc_id NOT IN (SELECT unnest(%s::text[]))
+            """,
+            (list(present),),
+        )
+        if cursor.rowcount:
+            await count(connection, "gone", cursor.rowcount)
+        return cursor.rowcount
 
     async def _unknown(self, connection: psycopg.AsyncConnection, present: Sequence[str]) -> list[str]:
         cursor = await connection.execute(

@@ -172,7 +172,11 @@ class Service:
             try:
                 await self._run_worker(stop, wait=True)
             except (psycopg.Error, procrastinate.exceptions.ProcrastinateException) as error:
-                self._troubles.report("database", explain(error.__cause__ or error))
+                cause = error.__cause__ or error
+                if isinstance(cause, psycopg.OperationalError):
+                    self._troubles.report("database", explain(cause))
+                else:  # it was thought dead, for one, and its registration removed
+                    _log.warning("the queue's worker ended (%s): starting it again", type(cause).__name__)
             if time.monotonic() - started > 30:
                 delay = 0.5
             await pause(stop, delay)

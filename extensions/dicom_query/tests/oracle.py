@@ -59,7 +59,7 @@ def _values(element: Element) -> list[Any]:
 
 def _single(value: float) -> str:
     (stored,) = struct.unpack("<f", struct.pack("<f", value))
-    candidates = (f"{value:.{digits}g}" for digits in range(6, 10))
+    candidates = (f"{stored:.{digits}g}" for digits in range(6, 10))
     return next(text for text in candidates if struct.unpack("<f", struct.pack("<f", float(text))) == (stored,))
 
 

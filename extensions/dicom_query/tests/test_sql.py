@@ -52,7 +52,7 @@ def check(connection, all_models, all_queries) -> None:
         assert ask(connection, query, documents) == expected
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_sql_memory_and_oracle_agree(connection, data):
     model = data.draw(models())

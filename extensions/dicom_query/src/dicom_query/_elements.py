@@ -138,6 +138,7 @@ def _shortest_single(value: float) -> str:
         stored = struct.pack("<f", value)
     except (OverflowError, struct.error):
         return repr(value)
+    (value,) = struct.unpack("<f", stored)
     for digits in range(6, 10):
         text = f"{value:.{digits}g}"
         try:

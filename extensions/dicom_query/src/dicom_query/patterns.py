@@ -98,6 +98,8 @@ class TagPattern:
             part = _PART.match(text, position)
             if part is None:
                 raise _cannot_stand(text, position, _PART_FORMS)
+            if part["keyword"] is not None and text.startswith("{", part.end()):
+                raise _cannot_stand(text, part.end(), _PART_FORMS)
             tests.append(_compile_part(part, text))
             position = part.end()
             if position == len(text):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from rpacs_hub.database import OWNED_SCHEMAS, create, role_url
 from rpacs_hub.settings import IndexerSettings
 
 from hub.tests.support import Base, Served, as_bytes, gateway_settings, image, indexing, serving, until
+from tests.fixtures.parts import OrthancServer
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +43,7 @@ class Archive:
     """A research Orthanc with known images, indexed, and a gateway that three people use."""
 
     served: Served
-    orthanc: object
+    orthanc: OrthancServer
     base: Base
     ct: list[FileDataset]
     mr: list[FileDataset]
@@ -51,11 +53,18 @@ class Archive:
     nora: dict[str, str]  # holds no profile
 
 
-@pytest.fixture(scope="module")
-def archive(new_base, orthanc_pair, tmp_path_factory) -> Iterator[Archive]:
-    _, research = orthanc_pair
-    base = new_base()
-    folder: Path = tmp_path_factory.mktemp("gateway")
+@pytest.fixture(scope="session")
+def archive(new_base, server_folder, tmp_path_factory) -> Iterator[Archive]:
+    """Nobody changes it, so all modules share it; what a test adds to the audit or as an export stays."""
+    research = OrthancServer("archive", Path(tempfile.mkdtemp(prefix="archive-", dir=server_folder)))
+    try:
+        research.start()
+        yield from _archive(research, new_base(), tmp_path_factory.mktemp("gateway"))
+    finally:
+        research.stop()
+
+
+def _archive(research: OrthancServer, base: Base, folder: Path) -> Iterator[Archive]:
     study, series, other = generate_uid(), generate_uid(), generate_uid()
     ct = [
         image(

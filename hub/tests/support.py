@@ -134,7 +134,7 @@ class Served:
     looped: Looped
 
     def get(self, path: str, user: dict[str, str] | None = None, **params: Any) -> httpx.Response:
-        return self.client.get(path, headers=user or {}, params=params)
+        return self.client.get(path, headers=user or {}, params=params or None)
 
     def post(self, path: str, user: dict[str, str] | None, body: Any) -> httpx.Response:
         return self.client.post(path, headers=user or {}, json=body)

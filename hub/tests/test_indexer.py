@@ -172,7 +172,8 @@ def test_a_connection_that_breaks_is_made_again(settings, research, postgres, qu
         until(lambda: uids(query) == names([first]), "the first image")
         with psycopg.connect(postgres.admin_url, autocommit=True) as connection:
             connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND usename = 'rpacs_indexer'",
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = %s AND usename = 'rpacs_indexer'",
                 (base.name,),
             )
         research.upload(as_bytes(second))

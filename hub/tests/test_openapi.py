@@ -13,6 +13,8 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 from rpacs_hub.gateway.api import ROUTES
 
+from hub.tests.support import gateway_settings, serving, until
+
 NAME = "openapi.yaml"
 
 
@@ -69,8 +71,39 @@ def test_answers_fit_their_schemas(archive, fits):
     wrong = get("search", ada, query="Modality StrEqals CT")
     assert wrong.status_code == 400
     fits(wrong.json(), "/components/schemas/QueryError")
-    listed = get("exports", ada)
-    assert listed.json() == {"exports": []}
+    export = {
+        "query": "",
+        "level": "series",
+        "destination": "s3://bucket-x/p",
+        "credentials": {"access_key": "AKIAEXAMPLEKEY", "secret_key": "notasecret"},
+    }
+    # The server is not one of those that the operator allows, so nothing is sent anywhere.
+    refused = post("exports", ada, {**export, "endpoint_url": "http://127.0.0.1:9"})
+    assert (refused.status_code, refused.json()["error"]) == (400, "endpoint_not_allowed")
+    fits(refused.json(), "/components/schemas/Error")
+
+
+def test_exports_fit_their_schemas(archive, fits, tmp_path):
+    settings = gateway_settings(archive.base, archive.orthanc.url, tmp_path, s3_endpoints=("http://127.0.0.1:9",))
+    body = {
+        "query": "Modality StrEquals CT",
+        "level": "series",
+        "destination": "s3://bucket-x/p",
+        "endpoint_url": "http://127.0.0.1:9",
+        "credentials": {"access_key": "AKIAEXAMPLEKEY", "secret_key": "notasecret"},
+    }
+    fits(body, "/components/schemas/ExportRequest")
+    with serving(settings) as served:
+        until(lambda: served.gateway.services.exporter, "the exporter")
+        eve = served.tokens.add("eve", "ct-researchers")
+        taken = served.post("exports", eve, body)
+        assert taken.status_code == 202
+        assert (taken.json()["total"], taken.json()["user"]) == (len(archive.ct), "eve")
+        fits(taken.json(), "/components/schemas/Export")
+        one = served.get(f"exports/{taken.json()['id']}", eve)
+        fits(one.json(), "/components/schemas/Export")
+        (listed,) = served.get("exports", eve).json()["exports"]
+        fits(listed, "/components/schemas/Export")
 
 
 def test_requests_that_fit_are_taken(archive, fits):

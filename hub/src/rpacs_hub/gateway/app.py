@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import logging
+import os
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,6 +40,7 @@ _RELOAD = 2.0
 """Seconds between two looks at the permissions file."""
 
 _RETRY = 3.0
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LARGEST_UPLOAD = 64 << 20
 
 
@@ -115,13 +118,14 @@ class Gateway:
             Where; None = as ``JUPYTERHUB_SERVICE_URL`` says.
         """
         parts = urlsplit(self.settings.service_url)
-        await self.services.pool.open(wait=False)
-        self._tasks = [asyncio.create_task(self._watch_permissions()), asyncio.create_task(self._start_exporter())]
         # The Hub's proxy says for whom it asks; nobody else reaches this address.
         self._server = HTTPServer(self.application(), xheaders=True, max_body_size=_LARGEST_UPLOAD)
         host = host or parts.hostname or "127.0.0.1"
         port = parts.port or 8100 if port is None else port
+        # First of all: where the address is taken, nothing has been started that would have to be stopped again.
         self._server.listen(port, host)
+        await self.services.pool.open(wait=False)
+        self._tasks = [asyncio.create_task(self._watch_permissions()), asyncio.create_task(self._start_exporter())]
         _log.info("gateway listens on %s:%d%s", host, port, self.settings.service_prefix)
 
     async def stop(self) -> None:
@@ -209,7 +213,9 @@ def _log_request(handler: web.RequestHandler) -> None:
 
 
 async def serve(settings: GatewaySettings) -> None:
-    """Run the gateway until SIGTERM or SIGINT."""
+    """Run the gateway until SIGTERM or SIGINT, or until the Hub that started it is gone."""
+    if "JUPYTERHUB_SERVICE_NAME" in os.environ:
+        _end_with_parent()
     gateway = Gateway(settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -218,3 +224,12 @@ async def serve(settings: GatewaySettings) -> None:
     await gateway.start()
     await stop.wait()
     await gateway.stop()
+
+
+def _end_with_parent() -> None:
+    """Ask the kernel for SIGTERM when the Hub dies, see prctl(2).
+
+    A Hub that was killed cannot stop its services. The next one gives its gateway a new token, and the old gateway,
+    whose token is void by then, would still hold the address.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)

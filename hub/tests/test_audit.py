@@ -1,0 +1,126 @@
+"""One line for every request, in the table and in the file, before anything leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import psycopg
+import pytest
+from rpacs_hub.database import role_url
+
+from hub.tests.support import gateway_settings, serving, until
+
+
+def last_line(archive) -> dict:
+    return json.loads(archive.served.settings.audit_log.read_text().splitlines()[-1])
+
+
+def rows(archive, request_id: str) -> list[dict]:
+    with psycopg.connect(archive.base.gateway, row_factory=psycopg.rows.dict_row) as connection:
+        return connection.execute("SELECT * FROM gateway.audit WHERE request_id = %s", (request_id,)).fetchall()
+
+
+def test_a_read_leaves_one_line_in_both_places(archive):
+    uid = str(archive.ct[0].SOPInstanceUID)
+    headers = {**archive.clara, "X-Access-Reason": "IRB 2026-041"}
+    answer = archive.served.get(f"instances/{uid}/file", headers)
+    line = last_line(archive)
+    assert line.pop("time").endswith("+00:00")
+    assert 0 < line.pop("milliseconds") < 10_000
+    assert line == {
+        "request_id": answer.headers["x-request-id"],
+        "user": "clara",
+        "groups": ["ct-researchers"],
+        "remote": "127.0.0.1",
+        "method": "GET",
+        "path": f"/services/pacs/api/v1/instances/{uid}/file",
+        "action": "read_file",
+        "reason": "IRB 2026-041",
+        "query": None,
+        "level": None,
+        "identifiers": [uid],
+        "count": 1,
+        "bytes": len(archive.files[uid]),
+        "decision": "allowed",
+        "why": ["CT only: the instance matches Modality StrEquals CT"],
+        "profiles": ["CT only"],
+        "status": 200,
+    }
+    (row,) = rows(archive, line["request_id"])
+    assert {name: row[name] for name in line} == line
+
+
+def test_a_search_keeps_its_query(archive):
+    body = {"query": "Modality StrEquals CT", "level": "series"}
+    answer = archive.served.post("search", archive.clara, body)
+    line = last_line(archive)
+    assert (line["action"], line["query"], line["level"], line["count"]) == ("search", body["query"], "series", 3)
+    assert line["bytes"] == len(answer.content)
+
+
+def test_refusals_are_kept_too(archive):
+    mr = str(archive.mr[0].SOPInstanceUID)
+    for path, user, expected in (
+        (f"instances/{mr}/file", archive.clara, ("clara", "denied", 404, "read_file")),
+        (f"instances/{mr}/tags", archive.nora, ("nora", "denied", 404, "read_tags")),
+        ("search", archive.nora, ("nora", "denied", 200, "search")),
+        ("search", None, (None, "denied", 401, "search")),
+        ("search?query=Modality", archive.clara, ("clara", "error", 400, "search")),
+        ("nowhere", archive.clara, ("clara", "error", 404, "unknown")),
+    ):
+        archive.served.get(path, user)
+        line = last_line(archive)
+        assert (line["user"], line["decision"], line["status"], line["action"]) == expected
+        assert line["why"]
+
+
+def test_no_token_and_no_key_is_ever_kept(archive):
+    token = archive.clara["Authorization"].split()[1]
+    archive.served.get(f"search?token={token}")
+    keys = {"access_key": "AKIAEXAMPLEKEY", "secret_key": "veryverysecret"}
+    body = {"query": "Modality StrEquals CT", "destination": "s3://bucket-x/p", "credentials": keys, "colour": 1}
+    archive.served.post("exports", archive.clara, body)
+    kept = archive.served.settings.audit_log.read_text()
+    with psycopg.connect(archive.base.gateway) as connection:
+        kept += str(connection.execute("SELECT * FROM gateway.audit").fetchall())
+    for secret in (token, *keys.values()):
+        assert secret not in kept
+
+
+def test_the_file_is_for_its_owner_only_and_follows_rotation(archive):
+    path: Path = archive.served.settings.audit_log
+    assert path.stat().st_mode & 0o777 == 0o600
+    moved = path.with_suffix(".1")
+    os.rename(path, moved)
+    archive.served.get("me", archive.clara)
+    assert len(path.read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("address", ["me", "search", "instances/{uid}/file", "instances/{uid}/frames/1", "exports"])
+def test_without_an_audit_line_nothing_leaves(archive, tmp_path, address):
+    uid = str(archive.ct[0].SOPInstanceUID)
+    # A folder where the file should be: it cannot be opened, whoever runs the test.
+    blocked = tmp_path / "audit.jsonl"
+    blocked.mkdir()
+    settings = gateway_settings(archive.base, archive.served.settings.research_url, tmp_path)
+    with serving(settings) as served:
+        until(lambda: served.gateway.services.exporter, "the exporter")
+        answer = served.get(address.format(uid=uid), served.tokens.add("ada"))
+        assert answer.status_code == 503
+        assert answer.json()["error"] == "audit_unavailable"
+        assert set(answer.json()) == {"error", "message", "hint"}
+
+
+def test_without_the_database_nothing_leaves_and_health_says_so(archive, tmp_path):
+    settings = gateway_settings(archive.base, archive.served.settings.research_url, tmp_path)
+    nowhere = role_url("postgresql://x@127.0.0.1:1/", "rpacs_gateway", "wrong", "none")
+    with serving(gateway_settings(archive.base, settings.research_url, tmp_path, database_url=nowhere)) as served:
+        served.gateway.services.pool.timeout = 1
+        answer = served.get("search", served.tokens.add("ada"))
+        assert answer.status_code == 503
+        assert answer.json()["error"] in ("audit_unavailable", "database_unavailable")
+        assert not settings.audit_log.exists()
+        health = served.get("health")
+        assert (health.status_code, health.json()["status"], health.json()["database"]) == (503, "down", "down")

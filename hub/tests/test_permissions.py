@@ -1,0 +1,248 @@
+"""The permissions file and the decision."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import dicom_query
+import psycopg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rpacs_hub.cli import main
+from rpacs_hub.errors import PermissionsError
+from rpacs_hub.permissions import (
+    NOBODY,
+    Action,
+    Actor,
+    Collection,
+    Instance,
+    PathPattern,
+    PermissionsFile,
+    decide,
+    held_profiles,
+    parse_permissions,
+    visible_condition,
+)
+
+from hub.tests.support import PERMISSIONS, image
+
+OLDER = """
+Profiles:
+  Admins:
+    OrthancPathPatterns:
+      Allow: [ANY /**]
+      Deny:
+        - DELETE /**
+        - "POST /tools/execute-script"
+  Site A:
+    Description: Site A only
+    DICOMQueryFilter: InstitutionName StrEquals 'Site A*' AND Modality StrNotEquals US
+Permissions:
+  - Users: root
+    Profiles: Admins
+  - Groups: [site-a, site-b]
+    Users: [eve]
+    Profiles: [Site A]
+"""
+
+
+def problems(text: str) -> list[tuple[int, str]]:
+    with pytest.raises(PermissionsError) as caught:
+        parse_permissions(text)
+    return [(problem.line, f"{problem.message} {problem.hint}".strip()) for problem in caught.value.problems]
+
+
+def test_a_file_of_the_older_system_is_read():
+    permissions = parse_permissions(OLDER)
+    admins, site_a = permissions.profiles["Admins"], permissions.profiles["Site A"]
+    assert admins.allow == (PathPattern("ANY", "/**"),)
+    assert admins.deny == (PathPattern("DELETE", "/**"), PathPattern("POST", "/tools/execute-script"))
+    assert admins.filter is None
+    assert site_a.filter == dicom_query.parse(site_a.filter_text)
+    assert permissions.grants[0].users == {"root"}
+    assert permissions.grants[1].groups == {"site-a", "site-b"}
+    assert permissions.warnings == ()
+
+
+def test_profiles_come_by_user_and_by_group_and_add_up():
+    permissions = parse_permissions(OLDER)
+    assert held_profiles(permissions, Actor("eve", frozenset({"site-b"}))) == {"Site A": (("eve",), ("site-b",))}
+    assert held_profiles(permissions, Actor("root", frozenset({"site-a"}))) == {
+        "Admins": (("root",), ()),
+        "Site A": ((), ("site-a",)),
+    }
+    assert held_profiles(permissions, Actor("eve2")) == {}
+
+
+def test_every_problem_is_listed_with_its_line_and_the_nearest_word():
+    text = """Profiles:
+  CT:
+    Descripton: typo
+    DICOMQueryFilter: Modality StrEquals
+  Both:
+    DICOMQueryFilter: Modality StrEquals CT
+    OrthancPathPatterns: {Allow: [GET instances, FETCH /x], Denny: []}
+  Keyword: {DICOMQueryFilter: Modalty StrEquals CT}
+Permissions:
+  - Group: [a]
+    Profiles: [CT]
+  - Users: [b]
+    Profiles: [CTT]
+  - Users: [c]
+Permission: []
+"""
+    found = problems(text)
+    assert [line for line, _ in found] == [3, 4, 7, 7, 7, 7, 8, 10, 10, 13, 14, 15]
+    messages = dict(found)
+    assert messages[3] == "The profile 'CT' has no key 'Descripton'. Did you mean 'Description'?"
+    assert messages[13] == "There is no profile 'CTT'. Did you mean 'CT'?"
+    assert messages[14] == "This entry has no Profiles. Name at least one."
+    assert messages[15] == "The file has no key 'Permission'. Did you mean 'Permissions'?"
+    assert "Modality" in messages[8]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("", 1, "The file is empty. It needs the sections Profiles and Permissions."),
+        ("- a\n- b\n", 1, "The file is a list. It must be a mapping (Key: value)."),
+        ("Profiles: {A: {}\n", 2, "This is not YAML: expected ',' or '}', but got '<stream end>'."),
+        ("Profiles:\n  A: {}\n  A: {}\n", 3, "'A' comes twice in Profiles. It is on line 2 already."),
+    ],
+)
+def test_what_is_no_permissions_file(text, line, message):
+    assert problems(text)[0] == (line, message)
+
+
+def test_the_reader_makes_no_objects_of_pythons_own_tags():
+    assert parse_permissions("Profiles: !!python/object/apply:os.system {}\nPermissions: []").profiles == {}
+
+
+def test_bytes_that_are_not_utf8_are_refused():
+    with pytest.raises(PermissionsError, match="not UTF-8"):
+        parse_permissions(b"Profiles:\n  \xff: {}\n")
+
+
+def test_a_profile_without_filter_and_an_unused_one_are_warned_about():
+    permissions = parse_permissions(
+        "Profiles:\n  All:\n  Unused: {DICOMQueryFilter: ''}\nPermissions: [{Users: a, Profiles: All}]"
+    )
+    assert [(w.line, w.message) for w in permissions.warnings] == [
+        (2, "The profile 'All' has no filter: it shows every instance."),
+        (3, "The profile 'Unused' has no filter: it shows every instance."),
+        (3, "Nobody has the profile 'Unused'."),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["GET instances", "FETCH /a", "GET /a/../b", "GET //a", "GET /a?b=c", "GET /%61", "/a", ""]
+)
+def test_path_patterns_that_match_nothing_are_refused(text):
+    with pytest.raises(ValueError, match=r"."):
+        PathPattern.parse(text)
+
+
+def test_the_decision_says_why():
+    permissions = parse_permissions(PERMISSIONS)
+    documents = {name: dicom_query.index_document(image(modality=name)) for name in ("CT", "MR")}
+    clara, ada, nora = Actor("clara", frozenset({"ct-researchers"})), Actor("ada"), Actor("nora")
+
+    def ask(actor, modality):
+        found = decide(permissions, actor, Action.READ_FILE, Instance("1.2", documents[modality]))
+        return found.allowed, [reason.text for reason in found.reasons]
+
+    assert ask(clara, "CT") == (True, ["CT only: the instance matches Modality StrEquals CT"])
+    assert ask(clara, "MR") == (False, ["CT only: the instance does not match Modality StrEquals CT"])
+    assert ask(ada, "MR") == (True, ["Everything: shows every instance."])
+    assert ask(nora, "CT") == (False, ["You hold no profile, so you see nothing."])
+    assert not decide(permissions, nora, Action.SEARCH, Collection()).allowed
+    assert not decide(NOBODY, ada, Action.READ_FILE, Instance("1.2", documents["CT"])).allowed
+
+
+FILTERS = (
+    "Modality StrEquals CT",
+    "Modality StrNotEquals CT",
+    "SliceThickness NbLess 2",
+    "StudyDescription StrEquals '*chest*' AND NOT (Modality StrEquals MR)",
+    "PatientID NotExists OR StudyDate DateAfter 20260101",
+    "ReferencedStudySequence.ReferencedSOPInstanceUID Exists",
+)
+
+
+@pytest.fixture(scope="module")
+def rows(new_base):
+    """Documents of a few images, in the column that the index keeps them in."""
+    images = [
+        image(modality=m, StudyDescription=d, SliceThickness=t, StudyDate=when)
+        for m in ("CT", "MR")
+        for d in ("Chest", "Abdomen")
+        for t in (1, 3)
+        for when in ("20251231", "20260102")
+    ]
+    del images[0].PatientID, images[1].SliceThickness
+    documents = [dicom_query.index_document(one) for one in images]
+    with psycopg.connect(new_base().admin_url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE i (n int, document jsonb)")
+        for n, document in enumerate(documents):
+            connection.execute("INSERT INTO i VALUES (%s, %s)", (n, json.dumps(document)))
+        yield connection, documents
+
+
+@given(held=st.sets(st.integers(0, len(FILTERS) - 1)), everything=st.booleans())
+def test_the_sql_condition_and_the_decision_agree(rows, held, everything):
+    connection, documents = rows
+    profiles = {f"P{n}": {"DICOMQueryFilter": text} for n, text in enumerate(FILTERS)} | {"All": {"Description": "all"}}
+    granted = [f"P{n}" for n in sorted(held)] + ["All"] * everything
+    grants = [{"Users": ["u"], "Profiles": granted}] if granted else []
+    permissions = parse_permissions(json.dumps({"Profiles": profiles, "Permissions": grants}))
+    actor = Actor("u")
+    condition = visible_condition(permissions, actor)
+    found = connection.execute(f"SELECT n FROM i WHERE {condition.text} ORDER BY n", condition.params).fetchall()
+    decided = [
+        n
+        for n, document in enumerate(documents)
+        if decide(permissions, actor, Action.READ_FILE, Instance("1", document)).allowed
+    ]
+    assert [n for (n,) in found] == decided
+    if everything:
+        assert len(decided) == len(documents)
+    if not granted:
+        assert decided == []
+
+
+def test_a_changed_file_comes_into_force_and_a_broken_one_does_not(tmp_path, caplog):
+    path = tmp_path / "permissions.yaml"
+    watched = PermissionsFile(path)
+    assert watched.current is NOBODY
+    assert "cannot be read" in str(watched.state.error)
+    path.write_text(PERMISSIONS)
+    assert watched.refresh()
+    good = watched.current
+    assert list(good.profiles) == ["CT only", "Everything"]
+    assert not watched.refresh()
+    path.write_text("Profils: {}")
+    assert watched.refresh()
+    assert watched.current is good
+    assert "Did you mean 'Profiles'?" in str(watched.state.error)
+    assert "the last good file stays in force" in caplog.text
+    os.unlink(path)
+    assert watched.refresh()
+    assert watched.current is good
+    path.write_text("Profiles: {}\nPermissions: []\n")
+    assert watched.refresh()
+    assert watched.state.error is None
+    assert watched.current.profiles == {}
+
+
+def test_check_prints_places_that_an_editor_can_jump_to(tmp_path, capsys):
+    path = tmp_path / "permissions.yaml"
+    path.write_text("Profiles:\n  A: {Filter: x}\n")
+    assert main(["check", str(path)]) == 1
+    found = capsys.readouterr()
+    assert found.out.startswith(f"{path}:2:7: The profile 'A' has no key 'Filter'.")
+    assert found.err == "1 error(s); the file cannot be used.\n"
+    path.write_text(PERMISSIONS)
+    assert main(["check", str(path)]) == 0
+    assert "valid; 2 profiles, 2 entries." in capsys.readouterr().out

@@ -9,7 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 MARK = "RPACS_STACK"
@@ -24,8 +24,8 @@ class Process:
 
     pid: int
     started: int
-    parent: int
-    name: str
+    parent: int = field(compare=False)
+    name: str = field(compare=False)
 
     @property
     def alive(self) -> bool:

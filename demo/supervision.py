@@ -140,6 +140,7 @@ class Supervisor:
         self.run, self.logs, self.mark = run, logs, mark
         self.programs = run / "programs"
         self._pid_file = run / "supervisord.pid"
+        self._started: subprocess.Popen[bytes] | None = None
 
     @property
     def socket(self) -> Path:
@@ -197,7 +198,7 @@ class Supervisor:
         # By its module: the script's first line may be longer than the kernel allows.
         words = [sys.executable, "-m", "supervisor.supervisord", "--nodaemon", "--configuration", str(configuration)]
         with self.log("supervisord").open("ab") as log:
-            process = subprocess.Popen(
+            self._started = subprocess.Popen(
                 words,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -209,7 +210,7 @@ class Supervisor:
             )
         deadline = time.monotonic() + timeout
         while not self._answers():
-            if process.poll() is not None or time.monotonic() > deadline:
+            if self._started.poll() is not None or time.monotonic() > deadline:
                 raise StackError(f"supervisord did not start: see {self.log('supervisord')}")
             time.sleep(0.05)
 
@@ -346,6 +347,8 @@ class Supervisor:
             os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + timeout
         while self.pid == pid and time.monotonic() < deadline:
+            if self._started is not None:
+                self._started.poll()  # our own child stays a zombie until we ask for its exit code
             time.sleep(0.1)
 
 

@@ -127,6 +127,24 @@ def test_wrong_keys_and_rules_stop_everything(
     assert not (tmp_path / "c").exists()
 
 
+def test_a_uid_never_leads_out_of_the_folder(
+    tmp_path: Path, fresh_instance: Callable[[], Dataset], written: Callable[..., bytes], key_file: Path
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    instance = fresh_instance()
+    data = written(instance).replace(instance.StudyInstanceUID.encode(), b"../../../../../../../../etc/")
+    (folder / "evil.dcm").write_bytes(data)
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        "ScopeToForward: {Labels: ALL}\n"
+        "Transformations: [{Scope: {Labels: ALL}, DeleteTags: [{TagPatterns: PatientName, Action: Empty}]}]\n"
+    )
+    arguments = ["file", str(folder), str(tmp_path / "out"), "--key-file", str(key_file), "--rules", str(rules)]
+    assert main(arguments) == 0
+    assert len(list((tmp_path / "out").rglob("*.dcm"))) == 1
+
+
 def test_the_same_instance_twice_in_a_folder_is_told(tmp_path: Path, originals: Path, key_file: Path) -> None:
     (originals / "deep" / "again.dcm").write_bytes((originals / "deep" / "0.dcm").read_bytes())
     report = tmp_path / "r.json"

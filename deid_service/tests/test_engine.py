@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 from deid_service.wire import read
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydicom import Dataset, dcmread
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -21,7 +23,16 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
 )
 
-from deid_service import Cleaned, Deidentifier, Discarded, PseudonymKey, Refused, load_rules
+from deid_service import (
+    REFUSAL_REASONS,
+    Cleaned,
+    Deidentifier,
+    Discarded,
+    PseudonymKey,
+    Refused,
+    default_rules_path,
+    load_rules,
+)
 
 Clean = Callable[..., Any]
 UIDS = "RandomizeUID: [{TagPatterns: '*/{UI}'}]"
@@ -281,8 +292,7 @@ def test_private_children_go_with_their_creator(clean: Clean, instance: Dataset,
     emptied = clean("DeleteTags: [{TagPatterns: '00090010', Action: Empty}]", data)
     assert 0x00091001 not in emptied
     chosen = clean(
-        "DeleteTags: [{TagPatterns: '*/XXX@XXXX', Action: Remove, "
-        "ExceptTagPatterns: ['0009{OTHER CO}XX', '00090011']}]",
+        "DeleteTags: [{TagPatterns: '*/XXX@XXXX', Action: Remove, ExceptTagPatterns: '*/0009{OTHER CO}XX'}]",
         data,
     )
     assert [hex(element.tag) for element in chosen if element.tag.is_private] == ["0x90011", "0x91101"]
@@ -337,11 +347,14 @@ def test_mappings_name_every_pseudonym(clean: Clean, instance: Dataset) -> None:
     )
     result = clean(rules, instance)
     found = {(m.kind, m.scope, m.original): m.replacement for m in result.outcome.mappings}
-    scope = "patient:PID-4711:KLINIKUM"
-    assert found["patient_id", scope, "PID-4711"] == result.PatientID
+    instance.PatientID = "PID:4711"
+    result = clean(rules, instance)
+    found = {(m.kind, m.scope, m.original): m.replacement for m in result.outcome.mappings}
+    scope = "patient:PID%3A4711:KLINIKUM"
+    assert found["patient_id", scope, "PID:4711"] == result.PatientID
     assert found["text", scope, "ACC778812"] == result.AccessionNumber
     assert found["uid", "always", "1.2.276.0.7230010.3.1.2.1002"] == result.StudyInstanceUID
-    assert found["date_offset", scope, "patient/PID-4711/KLINIKUM"].endswith(" days")
+    assert found["date_offset", scope, "patient/PID:4711/KLINIKUM"].endswith(" days")
     assert "4711" not in repr(result.outcome)
     assert "4711" not in repr(result.outcome.mappings)
 
@@ -459,6 +472,11 @@ def test_missing_uids_are_refused(clean: Clean, instance: Dataset, keyword: str)
     assert refused(clean, UIDS, instance).reason_code == "missing_uid"
 
 
+def test_two_uids_where_one_belongs_are_refused(clean: Clean, instance: Dataset) -> None:
+    instance.SeriesInstanceUID = ["1.2.3", "1.2.4"]
+    assert refused(clean, UIDS, instance).reason_code == "malformed"
+
+
 def test_a_registered_uid_as_a_name_is_refused(clean: Clean, instance: Dataset) -> None:
     instance.StudyInstanceUID = "1.2.840.10008.77.1"
     assert refused(clean, UIDS, instance).reason_code == "registered_uid"
@@ -490,3 +508,40 @@ def test_an_unexpected_failure_refuses_and_quotes_nothing(
     assert refusal.value.reason_code == "internal_error"
     assert "Mustermann" not in str(refusal.value)
     assert refusal.value.__suppress_context__
+
+
+@pytest.mark.filterwarnings("ignore")  # pydicom warns of the values that mutation makes
+@given(st.lists(st.tuples(st.integers(132, 1200), st.binary(max_size=4), st.integers(0, 4)), min_size=1, max_size=6))
+@settings(max_examples=300, deadline=None)
+def test_mutated_files_are_cleaned_or_refused_and_never_fail(changes: list[tuple[int, bytes, int]]) -> None:
+    data = _MUTABLE
+    for at, new, removed in changes:
+        data = data[:at] + new + data[at + removed :]
+    try:
+        outcome = _DEFAULT.clean(data)
+    except Refused as refusal:
+        assert refusal.reason_code in REFUSAL_REASONS.keys() - {"internal_error"}  # noqa: PT017
+    else:
+        assert isinstance(outcome, Cleaned)
+        assert dcmread(BytesIO(outcome.data)).SOPInstanceUID == outcome.sop_instance_uid
+
+
+def _mutable() -> bytes:
+    elements = [
+        short_element(0x00080005, b"CS", b"ISO_IR 100"),
+        short_element(0x00080016, b"UI", b"1.2.840.10008.5.1.4.1.1.2\0"),
+        short_element(0x00080018, b"UI", b"1.2.276.0.7230010.3.1.4.10"),
+        short_element(0x00080020, b"DA", b"20240310"),
+        private_sequence(implicit_element(0x00100020, b"PID-4711")),
+        short_element(0x00100010, b"PN", b"Mustermann^Erika"),
+        short_element(0x00100020, b"LO", b"PID-4711"),
+        short_element(0x0020000D, b"UI", b"1.2.276.0.7230010.3.1.2.10"),
+        short_element(0x0020000E, b"UI", b"1.2.276.0.7230010.3.1.3.10"),
+        long_element(0x7FE00010, b"OW", bytes(64)),
+    ]
+    meta = short_element(0x00020010, b"UI", ExplicitVRLittleEndian.encode() + b"\0")
+    return b"\0" * 128 + b"DICM" + meta + b"".join(elements)
+
+
+_MUTABLE = _mutable()
+_DEFAULT = Deidentifier(load_rules(default_rules_path()), PseudonymKey(bytes(range(32))))

@@ -187,6 +187,12 @@ class Cleaning:
             if tag == CHARACTER_SET:
                 codecs = character_set(self._source.value(element))
             decision = level.decide(tag, element.vr, element.creator, element.items is not None)
+            if (
+                decision.rule is not None
+                and _is_creator(tag)
+                and self._block_spared(element, elements, level, decision)
+            ):
+                decision = Decision(Action.KEEP, element.vr)
             if dropped_blocks and tag & 0xFFFF >= 0x1000 and (tag & 0xFFFF0000 | tag >> 8 & 0xFF) in dropped_blocks:
                 decision = Decision(Action.REMOVE, element.vr)
             if pending and pending[0] == tag:
@@ -212,12 +218,12 @@ class Cleaning:
                 self._forget(element, codecs)
                 self._note(path, tag, "removed")
                 changed = True
-                if tag & 0x00010000 and 0x10 <= tag & 0xFFFF <= 0xFF:
+                if _is_creator(tag):
                     dropped_blocks.add(tag)
                 continue
             else:
                 value = self._replacement(element, decision, codecs, path)
-                if tag & 0x00010000 and 0x10 <= tag & 0xFFFF <= 0xFF and not value:
+                if _is_creator(tag) and not value:
                     dropped_blocks.add(tag)
                     changed = True
                     continue
@@ -246,6 +252,18 @@ class Cleaning:
             add_before(1 << 32)
         flush()
         return chunks, changed
+
+    @staticmethod
+    def _block_spared(creator: Element, elements: list[Element], level: Level, decision: Decision) -> bool:
+        """Tell whether the rule that deletes a private creator spares an element of its block.
+
+        Who writes "all private elements except those of X" means to keep X itself too: without it they mean nothing.
+        """
+        return any(
+            element.tag >> 8 == (creator.tag >> 16 << 8 | creator.tag & 0xFF)
+            and level.spares(decision.rule, element.tag, element.vr, element.creator)
+            for element in elements
+        )
 
     def _clean_items(
         self,
@@ -386,7 +404,14 @@ class Cleaning:
         self._changes.append(Change(f"{path}{tag_text(tag)}", action))
 
     def _map(self, kind: str, scope: tuple[str, ...], original: str, replacement: str) -> None:
-        self._mappings[(kind, ":".join(scope), original)] = replacement
+        # Escaped, so that no two scopes look alike whatever a Patient ID holds.
+        name = ":".join(part.replace("%", "%25").replace(":", "%3A") for part in scope)
+        self._mappings[(kind, name, original)] = replacement
+
+
+def _is_creator(tag: int) -> bool:
+    """Tell whether an element reserves a private block (PS3.5 7.8.1)."""
+    return bool(tag & 0x00010000) and 0x10 <= tag & 0xFFFF <= 0xFF
 
 
 def _uid_or_registered(value: str, key: PseudonymKey) -> str:

@@ -15,9 +15,11 @@ No command prints a value of an instance.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib
 import json
 import os
+import re
 import sys
 import tempfile
 import time
@@ -218,10 +220,10 @@ def _clean_one(
     target = destination
     if source.is_dir():
         # Folders and file names of originals often hold names and numbers of patients: the copies get none of them.
-        target = destination / outcome.study_instance_uid / outcome.series_instance_uid
-        target /= f"{outcome.sop_instance_uid}.dcm"
+        target = destination / _name(outcome.study_instance_uid) / _name(outcome.series_instance_uid)
+        target /= f"{_name(outcome.sop_instance_uid)}.dcm"
     elif destination.is_dir():
-        target = destination / f"{outcome.sop_instance_uid}.dcm"
+        target = destination / f"{_name(outcome.sop_instance_uid)}.dcm"
     if target in written:
         return record | {"outcome": "refused", "reason": "duplicate", "message": "another file is the same instance"}
     written.add(target)
@@ -233,6 +235,11 @@ def _clean_one(
         "labels": list(outcome.labels),
         "changes": [{"path": change.path, "action": change.action} for change in outcome.changes],
     }
+
+
+def _name(uid: str) -> str:
+    """Make a file name of a UID. Rules that keep UIDs could hand us one such as ``../x``."""
+    return uid if re.fullmatch(r"[0-9][0-9.]*", uid) else hashlib.sha256(uid.encode()).hexdigest()[:32]
 
 
 def _write(path: Path, data: bytes) -> None:

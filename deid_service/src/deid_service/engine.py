@@ -95,6 +95,8 @@ class Deidentifier:
         for tag, name in REQUIRED.items():
             if not values.get(tag):
                 raise Refused("missing_uid", f"the instance has no {name}")
+            if "\\" in values[tag]:
+                raise Refused("malformed", f"the {name} has several values")
             if tag != SOP_CLASS and is_registered_uid(values[tag]):
                 raise Refused("registered_uid", f"the {name} lies under a registered root")
         triage(values)

@@ -117,6 +117,12 @@ class Level:
                 self._decisions[key] = decision
         return decision
 
+    def spares(self, rule: object, tag: int, vr: str, creator: str | None) -> bool:
+        """Tell whether ``ExceptTagPatterns`` of a ``DeleteTags`` rule save an element."""
+        if not isinstance(rule, DeleteTags):
+            return False
+        return _matches(rule.exceptions.level(self._parents), tag, _possible_vrs(tag, vr, creator), creator)
+
     def _decide(self, tag: int, vr: str, creator: str | None, sequence: bool) -> Decision:
         vrs = ("SQ",) if sequence else _possible_vrs(tag, vr, creator)
         for action, rules in self._sets:

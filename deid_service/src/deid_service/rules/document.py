@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from dicom_query import evaluate_document, index_document
+from dicom_query import evaluate
 from pydicom import Dataset
 from yaml.nodes import Node
 
@@ -71,13 +71,14 @@ class Rules:
         tuple of str
             ``ALL``, then the others in the order of the file.
         """
-        document = None
+        read: Dataset | None = None
         found = [ALL]
         for label in self.labels.values():
-            if label.query is not None and document is None:
-                document = index_document(dataset())
-            if label.query is None or (document is not None and evaluate_document(label.query, document)):
-                found.append(label.name)
+            if label.query is not None:
+                read = read if read is not None else dataset()
+                if not evaluate(label.query, read):
+                    continue
+            found.append(label.name)
         return tuple(found)
 
     def plan(self, labels: tuple[str, ...]) -> Plan:

@@ -178,7 +178,8 @@ class RandomizeText:
                 return replaced(text)
             parts = self.separator.join(replaced(part) for part in text.split(self.separator))
             limit = MAX_LENGTHS.get(vr)
-            if (limit is not None and len(parts) > limit) or vr in ("AS", "DA", "DS", "DT", "IS", "TM"):
+            illegal = vr in ("AS", "DA", "DS", "DT", "IS", "TM") or (vr == "CS" and self.separator.strip(" _"))
+            if illegal or (limit is not None and len(parts) > limit):
                 return replaced(text)
             return parts
 

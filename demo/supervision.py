@@ -347,9 +347,10 @@ class Supervisor:
             os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + timeout
         while self.pid == pid and time.monotonic() < deadline:
-            if self._started is not None:
-                self._started.poll()  # our own child stays a zombie until we ask for its exit code
             time.sleep(0.1)
+        if self._started is not None and self.pid != pid:
+            self._started.wait()  # our own child stays a zombie until we ask for its exit code
+            self._started = None
 
 
 def _adopt_orphans() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import psycopg
@@ -93,7 +92,7 @@ def test_the_file_is_for_its_owner_only_and_follows_rotation(archive):
     path: Path = archive.served.settings.audit_log
     assert path.stat().st_mode & 0o777 == 0o600
     moved = path.with_suffix(".1")
-    os.rename(path, moved)
+    path.rename(moved)
     archive.served.get("me", archive.clara)
     assert len(path.read_text().splitlines()) == 1
 

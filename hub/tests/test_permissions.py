@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 
 import dicom_query
 import psycopg
@@ -227,7 +226,7 @@ def test_a_changed_file_comes_into_force_and_a_broken_one_does_not(tmp_path, cap
     assert watched.current is good
     assert "Did you mean 'Profiles'?" in str(watched.state.error)
     assert "the last good file stays in force" in caplog.text
-    os.unlink(path)
+    path.unlink()
     assert watched.refresh()
     assert watched.current is good
     path.write_text("Profiles: {}\nPermissions: []\n")

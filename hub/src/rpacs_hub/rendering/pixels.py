@@ -15,6 +15,7 @@ import pydicom
 from pydicom.multival import MultiValue
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi
 from pydicom.pixels.utils import pixel_array
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from rpacs_hub.errors import FrameMissing, NotAnImage
 
@@ -23,6 +24,7 @@ __all__ = ["decode_frame", "frame_count", "read_dataset", "to_display"]
 Array = npt.NDArray[Any]
 
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_WITHOUT_PIXELS = ("SR", "RTSTRUCT", "RTPLAN", "PR", "KO", "ECG", "REG", "DOC")
 _LOWEST, _HIGHEST = 1.0, 99.5
 
 
@@ -35,7 +37,14 @@ def read_dataset(data: bytes) -> pydicom.Dataset:
         It cannot be read.
     """
     try:
-        return pydicom.dcmread(io.BytesIO(data), force=True)
+        dataset = pydicom.dcmread(io.BytesIO(data), force=True)
+        meta = dataset.file_meta
+        if "TransferSyntaxUID" not in meta and dataset.original_encoding[0] is not None:
+            # A file without it was read all the same, so its encoding is known.
+            implicit, little = dataset.original_encoding
+            names = {(True, True): ImplicitVRLittleEndian, (False, True): ExplicitVRLittleEndian}
+            meta.TransferSyntaxUID = names.get((bool(implicit), bool(little)), ExplicitVRBigEndian)
+        return dataset
     except Exception as error:
         raise NotAnImage("The file cannot be read as DICOM.", "Download it and look at it with other tools.") from error
 
@@ -50,11 +59,7 @@ def frame_count(dataset: pydicom.Dataset) -> int:
     """
     if not any(keyword in dataset for keyword in _PIXELS):
         modality = str(dataset.get("Modality", "") or "")
-        what = (
-            f"This {modality} object"
-            if modality in ("SR", "RTSTRUCT", "RTPLAN", "PR", "KO", "ECG", "REG", "DOC")
-            else "It"
-        )
+        what = f"This {modality} object" if modality in _WITHOUT_PIXELS else "The object"
         raise NotAnImage(f"{what} holds no pixels.", "Read its content with the tags or with dicom().")
     try:
         return max(1, int(dataset.get("NumberOfFrames") or 1))

@@ -69,7 +69,11 @@ def server(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     }
     command = [sys.executable, "-m", "jupyter_server", "--allow-root", "--no-browser", "--ip=127.0.0.1"]
     command += [f"--port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=", "--ServerApp.password="]
-    command += ["--ServerApp.base_url=/user/clara/", f"--ServerApp.root_dir={pages}"]
+    command += [
+        "--VoilaConfiguration.template=rpacs",
+        "--ServerApp.base_url=/user/clara/",
+        f"--ServerApp.root_dir={pages}",
+    ]
     command += ["--ServerApp.jpserver_extensions={'voila.server_extension': True, 'jupyterlab': False}"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=pages)
@@ -297,6 +301,14 @@ def test_images_that_cannot_be_shown_and_a_gateway_that_comes_back(page: Page, s
         gateway.expired.discard("clara")
     results.get_by_role("button", name="Try again").click()
     expect(rows).to_have_count(50)
+
+
+def test_an_error_page_asks_no_other_host_either(page: Page, server: str) -> None:
+    answer = page.goto(server + "Missing.ipynb")
+    assert answer is not None
+    assert answer.status == 404
+    expect(page.get_by_role("heading")).to_contain_text("404")
+    assert "//" not in re.sub(r"<style.*?</style>", "", answer.text(), flags=re.DOTALL)
 
 
 def brightness(page: Page, part) -> float:

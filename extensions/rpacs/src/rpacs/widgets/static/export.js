@@ -178,6 +178,7 @@ function render({ model, el }) {
     };
     let state = null;
     function update(job) {
+      item.toggleAttribute("data-failed", job.failed > 0);
       item.dataset.state = badge.dataset.state = meter.dataset.state = job.state;
       badge.textContent = STATES[job.state] || job.state;
       bar.style.width = `${job.total ? Math.min(100, (100 * job.done) / job.total) : 0}%`;

@@ -79,7 +79,7 @@ class HubAuthenticator:
         Seconds that an answer is remembered: a token that is revoked works this much longer, at most.
     """
 
-    def __init__(self, api_url: str, service: str, admin_group: str, *, max_age: float = 20.0):
+    def __init__(self, api_url: str, service: str, admin_group: str, *, max_age: float = 10.0):
         self._required = {"access:services", f"access:services!service={service}"}
         self._service = service
         self._admin_group = admin_group

@@ -1,0 +1,139 @@
+"""Tokens of a real JupyterHub at the gateway that it started itself, through its real proxy."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from demo.parts import free_ports
+from hub.tests.login.rig import node_command
+from hub.tests.support import PERMISSIONS, until
+from tests.fixtures.processes import Server
+
+
+@dataclass
+class Hub:
+    """A running hub: its public address, its administration, its log."""
+
+    url: str
+    admin: dict[str, str]
+    folder: Path
+    log: Path
+
+    def api(self, method: str, path: str, **more) -> httpx.Response:
+        return httpx.request(method, f"{self.url}hub/api/{path}", headers=self.admin, timeout=30, **more)
+
+    def pacs(self, path: str, token: str | None, **more) -> httpx.Response:
+        headers = {"Authorization": f"token {token}"} if token else {}
+        return httpx.get(f"{self.url}services/pacs/api/v1/{path}", headers=headers, timeout=30, **more)
+
+
+@pytest.fixture(scope="module")
+def hub(archive, server_folder) -> Iterator[Hub]:
+    folder = Path(tempfile.mkdtemp(prefix="hub-", dir=server_folder))
+    ports = free_ports(4)
+    (folder / "permissions.yaml").write_text(PERMISSIONS)
+    token = secrets.token_hex(24)
+    url = f"http://127.0.0.1:{ports[0]}/"
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "LANG": "C.UTF-8",
+        "TEST_FOLDER": str(folder),
+        "TEST_PUBLIC_URL": url,
+        "TEST_HUB_URL": f"http://127.0.0.1:{ports[1]}",
+        "TEST_PROXY_API": f"http://127.0.0.1:{ports[2]}",
+        "TEST_GATEWAY_URL": f"http://127.0.0.1:{ports[3]}",
+        "TEST_PROXY_COMMAND": shlex.join(node_command("configurable-http-proxy")),
+        "TEST_TOKEN": token,
+        "CONFIGPROXY_AUTH_TOKEN": secrets.token_hex(24),
+        "RPACS_DATABASE_URL": archive.base.gateway,
+        "RPACS_RESEARCH_URL": archive.orthanc.url,
+        "RPACS_PERMISSIONS": str(folder / "permissions.yaml"),
+        "RPACS_AUDIT_LOG": str(folder / "audit.jsonl"),
+    }
+    config = Path(__file__).with_name("jupyterhub_auth_config.py")
+    server = Server("hub", [sys.executable, "-m", "jupyterhub", "-f", str(config)], folder, env=environment)
+    hub = Hub(url, {"Authorization": f"token {token}"}, folder, server.log)
+
+    def ready() -> bool:
+        try:
+            return hub.pacs("health", None).json()["status"] == "ok" and hub.api("GET", "users").status_code == 200
+        except (httpx.HTTPError, ValueError, KeyError):
+            return False
+
+    try:
+        server.start(ready, timeout=90)
+        for name in ("clara", "ada"):
+            hub.api("POST", f"users/{name}")
+        yield hub
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def server_token(hub) -> str:
+    """The token of clara's own server."""
+    assert hub.api("POST", "users/clara/server").status_code in (201, 202)
+    path = hub.folder / "clara.token"
+    return until(lambda: path.exists() and path.read_text(), "clara's server", 40)
+
+
+def make_token(hub, user: str, **more) -> tuple[str, str]:
+    made = hub.api("POST", f"users/{user}/tokens", json={"expires_in": 600, **more}).json()
+    return made["token"], made["id"]
+
+
+def test_the_token_of_ones_own_server_opens_the_gateway(hub, archive, server_token):
+    me = hub.pacs("me", server_token)
+    assert me.status_code == 200
+    assert (me.json()["name"], me.json()["groups"], me.json()["admin"]) == ("clara", ["ct-researchers"], False)
+    assert hub.pacs("count?level=instance", server_token).json()["count"] == len(archive.ct)
+    uid = str(archive.ct[0].SOPInstanceUID)
+    assert hub.pacs(f"instances/{uid}/file", server_token).content == archive.files[uid]
+    assert hub.pacs(f"instances/{archive.mr[0].SOPInstanceUID}/file", server_token).status_code == 404
+
+
+@pytest.mark.parametrize("token", [None, "made-up-0123456789", secrets.token_hex(16), "é" * 20])
+def test_nobodys_token_is_401_json_and_no_redirect(hub, token):
+    headers = {"Authorization": f"token {token}".encode()} if token else {}
+    answer = httpx.get(f"{hub.url}services/pacs/api/v1/me", headers=headers)
+    assert answer.status_code == 401
+    assert answer.headers["content-type"].startswith("application/json")
+    assert answer.json()["error"] in ("token_missing", "token_invalid")
+    assert not answer.has_redirect_location
+
+
+def test_a_token_without_the_services_scope_is_refused(hub):
+    token, _ = make_token(hub, "clara", scopes=["read:users:name!user", "read:users:groups!user"])
+    answer = hub.pacs("me", token)
+    assert (answer.status_code, answer.json()["error"]) == (403, "scope_missing")
+    assert "access:services!service=pacs" in answer.json()["hint"]
+
+
+def test_a_services_token_is_no_users(hub):
+    answer = hub.pacs("me", hub.admin["Authorization"].split()[1])
+    assert (answer.status_code, answer.json()["error"]) == (403, "user_required")
+
+
+def test_a_revoked_token_stops_working_within_half_a_minute(hub):
+    token, name = make_token(hub, "ada")
+    assert hub.pacs("me", token).json()["profiles"][0]["name"] == "Everything"
+    assert hub.api("DELETE", f"users/ada/tokens/{name}").status_code == 204
+    until(lambda: hub.pacs("me", token).status_code == 401, "the token refused", 30)
+
+
+def test_neither_log_nor_audit_holds_a_token(hub, server_token):
+    hub.pacs("me", server_token)
+    kept = (hub.folder / "audit.jsonl").read_text() + hub.log.read_text()
+    assert '"user":"clara"' in kept
+    assert server_token not in kept

@@ -5,10 +5,11 @@ Processes are told apart by pid and start time, because the kernel gives pids ou
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -137,11 +138,16 @@ def listeners(ports: Iterable[int]) -> dict[int, Process | None]:
     if not inodes:
         return found
     for process in all_processes():
-        try:
-            handles = [str(handle.readlink()) for handle in (_PROC / str(process.pid) / "fd").iterdir()]
-        except OSError:
-            continue
-        for handle in handles:
-            if handle.startswith("socket:[") and handle[8:-1] in inodes:
-                found[inodes[handle[8:-1]]] = process
+        for target in _handles(process.pid):
+            if target.startswith("socket:[") and target[8:-1] in inodes:
+                found[inodes[target[8:-1]]] = process
     return found
+
+
+def _handles(pid: int) -> Iterator[str]:
+    """Yield what a process has open, as far as we may know."""
+    with contextlib.suppress(OSError):
+        for handle in (_PROC / str(pid) / "fd").iterdir():
+            # Some are closed while we look; our own listing of the folder always is.
+            with contextlib.suppress(OSError):
+                yield str(handle.readlink())

@@ -95,8 +95,8 @@ class Services:
         """Create the folders, the secrets and the files that people edit, or put their owners and modes right."""
         var = self.settings.var
         var.mkdir(parents=True, exist_ok=True)
-        # 0711: every service passes through to its own folder, nobody lists the others'.
-        own_folder(var, mode=0o711)
+        # As root, 0711: every service passes through to its own folder, nobody lists the others'.
+        own_folder(var, mode=0o711 if is_root() else 0o700)
         self.secrets.prepare()
         for name in ("run", "log"):
             own_folder(var / name)
@@ -119,7 +119,7 @@ class Services:
 
     def _prepare_inbox(self) -> None:
         for name in ("inbox", "inbox-refused"):
-            folder = own_folder(self.settings.var / name, "rpacs-deid", 0o770)
+            folder = own_folder(self.settings.var / name, "rpacs-deid", 0o770 if is_root() else 0o700)
             # Who calls sudo drops files as herself. Researchers' servers run under other groups and stay out.
             if is_root() and os.environ.get("SUDO_GID", "").isdecimal():
                 os.chown(folder, -1, int(os.environ["SUDO_GID"]))

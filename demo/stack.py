@@ -254,7 +254,7 @@ class Stack:
             except KeyError:
                 name = str(owner)
             raise StackError(
-                f"the data in {var} were made by a stack that {name} started: start this one in the same way"
+                f"the data in {var} were made by a stack that the user {name} started: start this one in the same way"
                 f"{' (with sudo)' if owner == 0 else ' (without sudo)'}, or give it another folder with RPACS_VAR"
             )
 
@@ -291,7 +291,7 @@ class Stack:
         return self.supervisor.log("jupyterhub" if part.name == "gateway" else part.name)
 
     def _start_all(self) -> None:
-        waiting = self.services.parts()
+        waiting = list(self.services.parts())
         width = max(len(part.title) for part in waiting)
         ready: set[str] = set()
         # One thread for each part that is starting: a part that is slow to answer must not hold the others up.

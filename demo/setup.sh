@@ -124,7 +124,7 @@ install_python_parts() {
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv &&
         .venv/bin/uv pip install --python .venv/bin/python --compile-bytecode --constraint constraints.txt \
             --editable extensions/dicom_query --editable extensions/rpacs --editable deid_service --editable hub \
-            --group pyproject.toml:dev --group pyproject.toml:demo jupyterlab voila &&
+            --group pyproject.toml:dev --group pyproject.toml:demo --group pyproject.toml:server &&
         .venv/bin/python -m compileall -q extensions/*/src deid_service/src hub/src
 }
 

@@ -122,7 +122,7 @@ def _print_status(status: StackStatus) -> None:
     for part in status.parts:
         since = _duration(part.since) if part.pid else ""
         pid = f"pid {part.pid}" if part.pid else ""
-        print(f"  {'ok  ' if part.healthy else 'DOWN'}  {part.title:<{width}}  {part.detail}")
+        print(f"  {'ok  ' if part.healthy else 'FAIL'}  {part.title:<{width}}  {part.detail}")
         more = "  ".join(word for word in (part.address, pid, part.user, since) if word)
         print(f"        {'':<{width}}  {more}" if more else "", end="\n" if more else "")
         if not part.healthy:
@@ -130,7 +130,7 @@ def _print_status(status: StackStatus) -> None:
     print()
     _print_pipeline(status.pipeline)
     for problem in status.problems:
-        print(f"  PROBLEM  {problem}")
+        print("  PROBLEM  " + "\n           ".join(line.strip() for line in problem.splitlines()))
 
 
 def _print_pipeline(pipeline: dict[str, Any]) -> None:

@@ -148,22 +148,27 @@ def hub(url: str) -> str:
     return f"JupyterHub {_json(f'{url}/hub/api/')['version']}"
 
 
-def gateway(url: str) -> tuple[str, dict[str, Any]]:
-    """Return a line, and everything that the gateway says of itself, asked through the proxy."""
+def gateway_answer(url: str) -> dict[str, Any]:
+    """Return what the gateway says of itself, asked through the proxy."""
     response = httpx.get(f"{url}/api/v1/health", timeout=10)
     try:
         answer = response.json()
     except ValueError:
+        answer = None
+    if not isinstance(answer, dict) or "status" not in answer:
         response.raise_for_status()
-        raise Unwell("its answer is no JSON") from None
-    if response.status_code != 200 or answer.get("status") != "ok":
-        wrong = [
-            f"{name}: {value}" for name in ("database", "orthanc") if (value := answer.get(name)) not in ("ok", None)
-        ]
-        permissions = (answer.get("permissions") or {}).get("error")
-        wrong += [f"permissions file: {permissions}"] if permissions else []
-        raise Unwell("; ".join(wrong) or f"says {answer.get('status', response.status_code)}")
-    return "reaches database and images", answer
+        raise Unwell("does not answer as a gateway")
+    return answer
+
+
+def gateway(answer: dict[str, Any]) -> str:
+    """Judge what the gateway says of itself."""
+    if answer["status"] == "ok":
+        return "reaches database and images"
+    wrong = [f"{name} is {value}" for name in ("database", "orthanc") if (value := answer.get(name)) != "ok"]
+    permissions = (answer.get("permissions") or {}).get("error")
+    wrong += [f"permissions file: {permissions}"] if permissions else []
+    raise Unwell("; ".join(wrong) or f"says {answer['status']}")
 
 
 def _json(url: str) -> Any:

@@ -343,8 +343,8 @@ class Services:
         return health.deid(status)
 
     def _check_gateway(self) -> str:
-        line, self.details["gateway"] = health.gateway(self.settings.gateway_url)
-        return line
+        self.details["gateway"] = answer = health.gateway_answer(self.settings.gateway_url)
+        return health.gateway(answer)
 
     def parts(self) -> list[Part]:
         """Return every part, in the order in which people would name them."""

@@ -416,15 +416,33 @@ class Stack:
         parts = [
             self._part_status(part, states.get(part.name), answer) for part, answer in zip(found, answers, strict=True)
         ]
+        problems = self._problems()
+        healthy = all(part.healthy for part in parts) and not problems
+        return StackStatus(healthy, True, parts, self._pipeline(), problems)
+
+    def _problems(self) -> list[str]:
+        """Return what services say of the files that people edit. Of permissions the gateway tells only a number."""
+        from rpacs_hub.errors import PermissionsError
+        from rpacs_hub.permissions import load_permissions
+
+        config = self.settings.var / "config"
         problems = []
         rules = self.services.details.get("deid", {}).get("rules_error")
         if rules:
-            problems.append(f"rules file {self.settings.var / 'config' / 'rules.yaml'}: {rules}")
-        permissions = (self.services.details.get("gateway", {}).get("permissions") or {}).get("error")
-        if permissions:
-            problems.append(f"permissions file {self.settings.var / 'config' / 'permissions.yaml'}: {permissions}")
-        healthy = all(part.healthy for part in parts) and not problems
-        return StackStatus(healthy, True, parts, self._pipeline(), problems)
+            problems.append(
+                f"rules file {config / 'rules.yaml'}, nothing is cleaned by it until it is mended:\n{rules}"
+            )
+        if (self.services.details.get("gateway", {}).get("permissions") or {}).get("error"):
+            try:
+                load_permissions(config / "permissions.yaml")
+                words = "the gateway refuses it: see its log"
+            except PermissionsError as error:
+                words = str(error)
+            problems.append(
+                f"permissions file {config / 'permissions.yaml'}, the last good one stays in force until it is mended:"
+                f"\n{words}"
+            )
+        return problems
 
     def _part_status(self, part: Part, state: ProgramState | None, answer: Health) -> PartStatus:
         pid = state.pid if state else 0

@@ -17,12 +17,13 @@ from deid_service.rules.compile import Entry, Plan
 from deid_service.rules.labels import ALL, Category, Label, read_categories, read_labels
 from deid_service.rules.schema import Problems
 from deid_service.rules.scope import Scope, read_scope
+from deid_service.rules.table import Table, read_table
 from deid_service.transforms import AddTags, DeleteTags, RandomizeText, RandomizeUID, ShiftDateTime
 from deid_service.transforms.shift_date_time import share_days
 
 __all__ = ["Rules", "default_rules_path", "load_rules"]
 
-_SECTIONS: Final = ("Labels", "Categories", "ScopeToForward", "Transformations", "Profile")
+_SECTIONS: Final = ("Labels", "Categories", "ScopeToForward", "Transformations", "Profile", "Table")
 _TRANSFORMATIONS: Final = ("ShiftDateTime", "RandomizeText", "RandomizeUID", "AddTags", "DeleteTags")
 _LATER: Final = ("Profile", "RemoveBurnedInAnnotations", "Transcode")
 _PLANS: Final = 256
@@ -41,6 +42,8 @@ class Rules:
         Instances outside are discarded.
     entries : tuple of Entry
         ``Transformations``, in the order of the file.
+    table : Table or None
+        ``Table``: what the columns of a table of health records are.
     """
 
     def __init__(
@@ -50,12 +53,14 @@ class Rules:
         categories: dict[str, Category],
         scope_to_forward: Scope,
         entries: tuple[Entry, ...],
+        table: Table | None = None,
     ) -> None:
         self.digest = digest
         self.labels = labels
         self.categories = categories
         self.scope_to_forward = scope_to_forward
         self.entries = entries
+        self.table = table
         self._plans: dict[tuple[int, ...], Plan] = {}
 
     def labels_of(self, dataset: Callable[[], Dataset]) -> tuple[str, ...]:
@@ -142,9 +147,10 @@ def _load(text: str, name: str) -> Rules:
         _read_entry(node, labels, categories, problems)
         for node in problems.read_list(sections.get("Transformations"), "Transformations")
     )
+    table = read_table(sections.get("Table"), problems)
     if problems.found:
         raise RulesError(problems.found, name)
-    return Rules(hashlib.sha256(text.encode()).hexdigest(), labels, categories, scope, entries)
+    return Rules(hashlib.sha256(text.encode()).hexdigest(), labels, categories, scope, entries, table)
 
 
 def _read_entry(node: Node, labels: dict[str, Label], categories: dict[str, Category], problems: Problems) -> Entry:

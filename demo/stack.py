@@ -429,19 +429,15 @@ class Stack:
         problems = []
         rules = self.services.details.get("deid", {}).get("rules_error")
         if rules:
-            problems.append(
-                f"rules file {config / 'rules.yaml'}, nothing is cleaned by it until it is mended:\n{rules}"
-            )
+            problems.append(f"rules file {config / 'rules.yaml'}; the last valid one stays in force:\n{rules}")
         if (self.services.details.get("gateway", {}).get("permissions") or {}).get("error"):
             try:
                 load_permissions(config / "permissions.yaml")
                 words = "the gateway refuses it: see its log"
             except PermissionsError as error:
                 words = str(error)
-            problems.append(
-                f"permissions file {config / 'permissions.yaml'}, the last good one stays in force until it is mended:"
-                f"\n{words}"
-            )
+            path = config / "permissions.yaml"
+            problems.append(f"permissions file {path}; the last valid one stays in force:\n{words}")
         return problems
 
     def _part_status(self, part: Part, state: ProgramState | None, answer: Health) -> PartStatus:

@@ -23,7 +23,7 @@ def rows(archive, request_id: str) -> list[dict]:
 
 def test_a_read_leaves_one_line_in_both_places(archive):
     uid = str(archive.ct[0].SOPInstanceUID)
-    headers = {**archive.clara, "X-Access-Reason": "IRB 2026-041"}
+    headers = {**archive.clara, "X-Access-Reason": "IRB 2026-041, Universität Zürich".encode()}
     answer = archive.served.get(f"instances/{uid}/file", headers)
     line = last_line(archive)
     assert line.pop("time").endswith("+00:00")
@@ -36,7 +36,7 @@ def test_a_read_leaves_one_line_in_both_places(archive):
         "method": "GET",
         "path": f"/services/pacs/api/v1/instances/{uid}/file",
         "action": "read_file",
-        "reason": "IRB 2026-041",
+        "reason": "IRB 2026-041, Universität Zürich",
         "query": None,
         "level": None,
         "identifiers": [uid],

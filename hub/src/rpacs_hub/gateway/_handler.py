@@ -253,7 +253,10 @@ def _encode(reply: Reply) -> bytes:
 
 def _header(request: HTTPServerRequest, name: str) -> str | None:
     value = request.headers.get(name)
-    return value[:500] if value else None
+    if not value:
+        return None
+    # Header bytes reach us as Latin-1 (RFC 9110 section 5.5); clients send text as UTF-8.
+    return value.encode("latin-1", "replace").decode("utf-8", "replace")[:500]
 
 
 def _where(error: Exception) -> str:

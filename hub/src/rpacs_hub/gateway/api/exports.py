@@ -31,7 +31,10 @@ async def submit(call: Call) -> Reply:
     call.decide(Action.EXPORT, Collection())
     instances = await _select(call, request)
     call.event.count = len(instances)
-    refs = [InstanceRef(i.orthanc_id, i.patient_id, i.study_uid, i.series_uid, i.sop_uid) for i in instances]
+    refs = [
+        InstanceRef(one.orthanc_id, one.patient_id, one.study_uid, one.series_uid, one.sop_uid, size=one.bytes)
+        for one in instances
+    ]
     export = await exporter.submit(call.actor.name, refs, request)
     return Reply(202, export.to_json())
 

@@ -154,12 +154,13 @@ DATES = st.sampled_from(
 
 
 def located(model: Model, above: tuple[tuple[int, int], ...] = ()) -> list[tuple[tuple[tuple[int, int], ...], str]]:
-    """Return each text or number in a model with its place: (tag, item) from the top level downwards."""
+    """Return each value in a model, and its place: (tag, item) from the top level downwards; items have no text."""
     found: list[tuple[tuple[tuple[int, int], ...], str]] = []
     for tag, element in model.items():
         for index, value in enumerate(element.values):
             place = (*above, (tag, index))
-            found.extend(located(value, place) if isinstance(value, dict) else [(place, str(value))])
+            found.append((place, "" if isinstance(value, dict) else str(value)))
+            found.extend(located(value, place) if isinstance(value, dict) else [])
     return found
 
 

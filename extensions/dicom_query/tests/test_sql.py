@@ -25,6 +25,7 @@ from dicom_query import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from extensions.dicom_query.tests.cases import ANSWERS, DATES, example
 from extensions.dicom_query.tests.models import Element, build, conditions, models, queries
 from extensions.dicom_query.tests.oracle import answer
 
@@ -58,6 +59,30 @@ def test_sql_memory_and_oracle_agree(connection, data):
     model = data.draw(models())
     others = data.draw(st.lists(models(depth=1), max_size=2))
     check(connection, [model, *others], [data.draw(conditions(model)) for _ in range(4)] + [data.draw(queries(model))])
+
+
+def test_answers(connection):
+    document = index_document(example())
+    assert {text: ask(connection, parse(text), [document]) for text, _ in ANSWERS} == {
+        text: [expected] for text, expected in ANSWERS
+    }
+
+
+def test_dates(connection):
+    documents = [{"00080020": [value]} for value, *_ in DATES]
+    for column, operator in enumerate(("DateBefore", "DateOn", "DateAfter"), start=1):
+        expected = [row[column] for row in DATES]
+        assert ask(connection, parse(f"StudyDate {operator} 2024-01-31"), documents) == expected
+    fractions = [{"00080020": [f"20240131000000{fraction}"]} for fraction in (".1", ".10", ".2", "", ".05")]
+    answers = {
+        "DateOn": [False, True, False, False, False],  # .1 is a tenth of a second, of which .10 is a part
+        "DateBefore": [False, False, False, False, True],
+        "DateAfter": [False, False, True, False, False],
+    }
+    for operator, expected in answers.items():
+        query = parse(f"StudyDate {operator} 2024-01-31T00:00:00.10")
+        assert ask(connection, query, fractions) == expected
+        assert [evaluate_document(query, document) for document in fractions] == expected
 
 
 TEXT_OPERATORS = ["StrEquals", "StrNotEquals"]

@@ -70,7 +70,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _say(line: str) -> None:
-    print(f"  {line}", flush=True)
+    try:
+        print(f"  {line}", flush=True)
+    except BrokenPipeError:
+        # Nobody reads any more (`make demo | head`); starting or stopping is finished all the same.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _up(arguments: argparse.Namespace) -> int:
@@ -109,7 +113,7 @@ def _status(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(status.as_dict(), indent=2))
     elif not status.running:
-        print("The stack is not running: `make demo` starts it.")
+        print("\n".join(status.problems) or "The stack is not running: `make demo` starts it.")
     else:
         _print_status(status)
         print()

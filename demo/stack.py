@@ -408,7 +408,9 @@ class Stack:
         states = {state.name: state for state in self.supervisor.states()}
         if not states:
             parts = [self._part_status(part, None, Health(False, "not running")) for part in self.services.parts()]
-            return StackStatus(False, False, parts)
+            remains = marked(self.settings.var, self.settings.ports.hub_api)
+            problems = [f"its supervisor is gone, but {len(remains)} processes run: `make demo` or `make stop`"]
+            return StackStatus(False, False, parts, {}, problems if remains else [])
         found = self.services.parts()
         self.services.details.clear()
         with ThreadPoolExecutor(len(found)) as pool:

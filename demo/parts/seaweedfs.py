@@ -93,6 +93,8 @@ def seaweedfs_command(settings: SeaweedSettings) -> list[str]:
         # Nothing but S3. These two would take the fixed ports 8181 and 9101, so a second server would die of it.
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
+        # Nothing here tells anybody outside anything.
+        "-master.telemetry=false",
         # One volume server: nobody needs time to notice that it leaves.
         "-volume.preStopSeconds=0",
     ]

@@ -48,9 +48,9 @@ def test_a_real_server_accepts_the_template_and_asks_for_a_password(orthanc_fact
     assert httpx.get(f"http://127.0.0.1:{server.http_port}/system").status_code == 401
 
 
-def test_s3_takes_no_fixed_ports(tmp_path):
+def test_s3_takes_no_fixed_ports_and_reports_to_nobody(tmp_path):
     command = seaweedfs_command(SeaweedSettings(tmp_path, 1, 2, 3, 4))
-    assert {"-s3.port.iceberg=0", "-s3.port.lance=0", "-ip.bind=127.0.0.1"} <= set(command)
+    assert {"-s3.port.iceberg=0", "-s3.port.lance=0", "-ip.bind=127.0.0.1", "-master.telemetry=false"} <= set(command)
 
 
 def test_leftover_sockets_of_this_server_only_are_removed():

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -142,6 +143,19 @@ def test_what_a_killed_stack_left_is_ended_before_the_next(small):
     finally:
         left.kill()
         left.wait()
+
+
+def test_a_killed_supervisor_is_noticed_and_its_programs_are_stopped(small):
+    small.add("a")
+    small.up()
+    pid = small.stack.program_pid("a")
+    os.kill(small.stack.supervisor.pid, signal.SIGKILL)
+    wait_for(lambda: small.stack.supervisor.pid is None, 10)
+    status = small.stack.status()
+    assert (status.healthy, status.running) == (False, False)
+    assert "its supervisor is gone, but 1 processes run" in status.problems[0]
+    small.stack.stop()
+    assert descendants(pid) == []
 
 
 def test_stopping_leaves_nothing_not_even_what_ran_away(small):

@@ -138,7 +138,7 @@ Transformations:
             ["true or false"],
         ),
         (("Transformations:", "Profile: {Name: Basic}\nTransformations:"), 10, ["Profile is not available"]),
-        (("RandomizeUID:", "Transcode: 1.2.840.10008.1.2.1\n    RandomizeUID:"), 12, ["Transcode is not available"]),
+        (("RandomizeUID:", "Transcode: 1.2.840.10008.1.2.4.50\n    RandomizeUID:"), 12, ["cannot write", "JPEG-LS"]),
         (
             ("RandomizeUID:", "RemoveBurnedInAnnotations: [{Type: OCR}]\n    RandomizeUID:"),
             12,

@@ -15,6 +15,7 @@ from deid_service.pseudonyms import PseudonymKey, is_registered_uid
 from deid_service.rules import Action
 from deid_service.rules.compile import Decision, Level, Plan
 from deid_service.transforms import AddTags, Identity, RandomizeText, RandomizeUID, ShiftDateTime
+from deid_service.transforms.transcode import transcode
 from deid_service.verify import Identifiers, verify
 from deid_service.wire import (
     DEFAULT_CHARACTER_SET,
@@ -113,6 +114,8 @@ class Cleaning:
         if is_deflated(self._source.transfer_syntax):
             body = [_deflate(b"".join(chunks))]
         data = b"".join([head, *body])
+        if self._plan.transcode is not None:
+            data, self._tags = transcode(data, self._plan.transcode, self._tags)
         verify(data, self._tags, self._identifiers)
         return Cleaned(
             data,

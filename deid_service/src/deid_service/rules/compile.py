@@ -51,6 +51,7 @@ class Entry:
     uids: tuple[RandomizeUID, ...] = ()
     adds: tuple[AddTags, ...] = ()
     deletes: tuple[DeleteTags, ...] = ()
+    transcode: str | None = None
 
 
 class Decision:
@@ -156,10 +157,13 @@ class Plan:
         Elements to set, in the order of the file.
     rules : list
         (action, rules) from the last transformation to the first: the last that speaks decides.
+    transcode : str or None
+        Transfer syntax of the copy, by the last entry that asks for one; None to keep it.
     """
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         entries = list(entries)
+        self.transcode = next((entry.transcode for entry in reversed(entries) if entry.transcode), None)
         self.rules: list[
             tuple[Action, list[ShiftDateTime] | list[RandomizeText] | list[RandomizeUID] | list[DeleteTags]]
         ] = [

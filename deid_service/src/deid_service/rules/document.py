@@ -20,12 +20,13 @@ from deid_service.rules.scope import Scope, read_scope
 from deid_service.rules.table import Table, read_table
 from deid_service.transforms import AddTags, DeleteTags, RandomizeText, RandomizeUID, ShiftDateTime
 from deid_service.transforms.shift_date_time import share_days
+from deid_service.transforms.transcode import read_transcode
 
 __all__ = ["Rules", "default_rules_path", "load_rules"]
 
 _SECTIONS: Final = ("Labels", "Categories", "ScopeToForward", "Transformations", "Profile", "Table")
-_TRANSFORMATIONS: Final = ("ShiftDateTime", "RandomizeText", "RandomizeUID", "AddTags", "DeleteTags")
-_LATER: Final = ("Profile", "RemoveBurnedInAnnotations", "Transcode")
+_TRANSFORMATIONS: Final = ("ShiftDateTime", "RandomizeText", "RandomizeUID", "AddTags", "DeleteTags", "Transcode")
+_LATER: Final = ("Profile", "RemoveBurnedInAnnotations")
 _PLANS: Final = 256
 
 
@@ -175,4 +176,5 @@ def _read_entry(node: Node, labels: dict[str, Label], categories: dict[str, Cate
         uids=tuple(RandomizeUID.read(item, problems) for item in rules("RandomizeUID")),
         adds=tuple(rule for rule in adds if rule is not None),
         deletes=tuple(DeleteTags.read(item, problems) for item in rules("DeleteTags")),
+        transcode=read_transcode(keys.get("Transcode"), problems),
     )

@@ -112,6 +112,21 @@ ANSWERS = [
     ("Modality.CodeValue Exists", False),
     ("CodeValue Exists", False),
     ("", True),
+    *(
+        (f"Rows {one} {word} Columns {two}", truth)
+        for word, answers in (("AND", (True, False, False, False)), ("OR", (True, True, True, False)))
+        for (one, two), truth in zip(
+            [("Exists", "NotExists"), ("Exists", "Exists"), ("NotExists", "NotExists"), ("NotExists", "Exists")],
+            answers,
+            strict=True,
+        )
+    ),
+    ("NOT (Rows Exists AND Columns Exists)", True),
+    ("NOT (Rows Exists OR Columns Exists)", False),
+    ("Rows Exists OR Rows Exists AND Columns Exists", True),
+    ("(Rows Exists OR Rows Exists) AND Columns Exists", False),
+    ("Rows Exists AND Modality Exists AND Columns Exists", False),
+    ("Columns Exists OR Modality NotExists OR Rows Exists", True),
 ]
 """Query, and its answer about :func:`example`."""
 

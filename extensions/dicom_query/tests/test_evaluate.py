@@ -119,6 +119,14 @@ def test_values_that_do_not_fit_their_vr_have_no_text():
     assert not ask("Rows StrEquals * OR Rows NbLess 1e9", dataset)
 
 
+@pytest.mark.parametrize("value", [b"Doe^Jane==", b"Doe^Jane= ", b"DOE^JANE\0"])
+def test_padding_of_names_does_not_count(value):
+    dataset = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
+    element = dataset.get_item(0x00100010)
+    dataset._dict[pydicom.tag.Tag(0x00100010)] = element._replace(value=value, length=len(value))
+    assert ask("PatientName StrEquals doe^jane", dataset)
+
+
 def test_deep_nesting_does_not_recurse():
     dataset = root = Dataset()
     for _ in range(3000):

@@ -6,7 +6,6 @@ because it holds the program's environment). It listens on a Unix socket only.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
 import shlex
@@ -24,10 +23,10 @@ from typing import Any, cast
 from supervisor.xmlrpc import SupervisorTransport  # type: ignore[import-untyped]
 
 from demo.accounts import is_root, own_folder
-from demo.errors import StackError
+from demo.errors import StackError, tail_of
 from demo.processes import MARK, Process, descendants
 
-_PR_SET_CHILD_SUBREAPER = 36
+_DETACH = Path(__file__).with_name("detach.py")
 _LONGEST_SOCKET_PATH = 90  # sun_path holds 108 bytes, and supervisord binds a longer name first
 
 
@@ -197,21 +196,21 @@ class Supervisor:
         }
         # By its module: the script's first line may be longer than the kernel allows.
         words = [sys.executable, "-m", "supervisor.supervisord", "--nodaemon", "--configuration", str(configuration)]
-        with self.log("supervisord").open("ab") as log:
-            self._started = subprocess.Popen(
-                words,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd="/",
-                env=environment,
-                start_new_session=True,
-                preexec_fn=_adopt_orphans,
-            )
+        log = self.log("supervisord")
+        detached = subprocess.run(
+            [sys.executable, "-I", "-S", str(_DETACH), str(log), *words],
+            check=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd="/",
+            env=environment,
+        )
+        pid = int(detached.stdout)
         deadline = time.monotonic() + timeout
         while not self._answers():
-            if self._started.poll() is not None or time.monotonic() > deadline:
-                raise StackError(f"supervisord did not start: see {self.log('supervisord')}")
+            if not descendants(pid) or time.monotonic() > deadline:
+                raise StackError(f"supervisord did not start; the end of {log}:\n{tail_of(log, 10)}")
             time.sleep(0.05)
 
     def _private_socket_folder(self) -> None:
@@ -351,12 +350,3 @@ class Supervisor:
         if self._started is not None and self.pid != pid:
             self._started.wait()  # our own child stays a zombie until we ask for its exit code
             self._started = None
-
-
-def _adopt_orphans() -> None:
-    """Make this process the new parent of its orphaned descendants, instead of init.
-
-    So whatever the stack ever started can be found below supervisord, even the server of a researcher whose Hub was
-    killed. Survives ``exec``. See prctl(2).
-    """
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

@@ -149,6 +149,7 @@ def test_a_killed_supervisor_is_noticed_and_its_programs_are_stopped(small):
     small.add("a")
     small.up()
     pid = small.stack.program_pid("a")
+    wait_for(lambda: "hello" in small.stack.supervisor.log("a").read_text(), 20)
     os.kill(small.stack.supervisor.pid, signal.SIGKILL)
     wait_for(lambda: small.stack.supervisor.pid is None, 10)
     status = small.stack.status()

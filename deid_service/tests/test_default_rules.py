@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from deid_service.ordinary_words import ORDINARY_WORDS
 from deid_service.pseudonyms import is_registered_uid
 from deid_service.rules import Action
 from deid_service.transforms.randomize_uid import REGISTERED_TAGS
@@ -48,12 +49,7 @@ EXPECTED_REFUSALS = {
 # Every refusal among the files that are not there to be broken, and why it is right.
 DESCRIPTIONS_THAT_NAME_THE_PATIENT = {
     "011-0001.img",  # a date in the study description
-    "TE_20_SlcPos_-2.2076272953718.dcm",  # patient ID and name in study, procedure and step descriptions
-    "TE_20_SlcPos_-23.207628249046.dcm",
-    "TE_20_SlcPos_-33.707626341697.dcm",
-    "explicit_VR-UN.dcm",  # the patient is called "Brain", which is what was scanned
-    "lung.dcm",  # the "name" says breast and the trial; so do protocol and procedure
-    "test-SR.dcm",  # a name in the study description
+    "lung.dcm",  # the "name" is that of the trial; so is the procedure's
 }
 
 TOP = load_rules(default_rules_path()).plan(("ALL",)).top
@@ -137,7 +133,7 @@ def test_no_identifier_of_the_original_is_left(outcomes: dict[Path, Cleaned | Re
     assert not leaks
     assert checked["uid"] > 1500
     assert checked["date"] > 400
-    assert checked["name"] > 200
+    assert checked["name"] > 150
     assert checked["id"] > 300
 
 
@@ -172,9 +168,10 @@ def identifiers(dataset: Dataset) -> set[tuple[str, str]]:
     for element in elements(dataset):
         if element.keyword == "PatientName":
             words = re.findall(r"[^\W_]+", str(element.value or ""))
-            found |= {("name", word) for word in words if len(word) >= 4}
+            found |= {("name", word) for word in words if len(word) >= 4 and word.lower() not in ORDINARY_WORDS}
         elif element.keyword in IDS:
-            found |= {("id", value.strip()) for value in values(element) if len(value.strip()) >= 4}
+            numbers = [value.strip() for value in values(element)]
+            found |= {("id", value) for value in numbers if len(value) >= 4 and value.lower() not in ORDINARY_WORDS}
         elif element.VR == "DA":
             found |= {("date", value) for value in values(element) if re.fullmatch("[0-9]{8}", value)}
         elif element.VR == "UI" and element.tag not in REGISTERED_TAGS:

@@ -16,7 +16,7 @@ from deid_service.rules import Action
 from deid_service.rules.compile import Decision, Level, Plan
 from deid_service.transforms import AddTags, Identity, RandomizeText, RandomizeUID, ShiftDateTime
 from deid_service.transforms.transcode import transcode
-from deid_service.verify import Identifiers, verify
+from deid_service.verify import verify
 from deid_service.wire import (
     DEFAULT_CHARACTER_SET,
     PIXEL_TAGS,
@@ -83,7 +83,6 @@ class Cleaning:
         self._mappings: dict[tuple[str, str, str], str] = {}
         self._names: dict[int, str] = {}
         self._tags: list[int] = []
-        self._identifiers = Identifiers()
 
     def finish(self, labels: tuple[str, ...]) -> Cleaned:
         """Write the clean copy and have it verified.
@@ -116,7 +115,7 @@ class Cleaning:
         data = b"".join([head, *body])
         if self._plan.transcode is not None:
             data, self._tags = transcode(data, self._plan.transcode, self._tags)
-        verify(data, self._tags, self._identifiers)
+        verify(data, self._tags, self._source)
         return Cleaned(
             data,
             self._names[SOP_INSTANCE],
@@ -203,7 +202,6 @@ class Cleaning:
                 rule = here.get(tag)
                 if rule is not None and rule.overwrite and decision.action not in (Action.REMOVE, Action.EMPTY):
                     set_to = rule.encoded(little=encoding.little, codecs=codecs)
-                    self._forget(element, codecs)
                     flush()
                     chunks.append(self._element(tag, rule.vr, set_to, encoding))
                     changed = True
@@ -218,7 +216,6 @@ class Cleaning:
                 else:
                     written = self._clean_items(element, decision.below, encoding, codecs, deeper.get(tag, ()), path)
             elif decision.action is Action.REMOVE:
-                self._forget(element, codecs)
                 self._note(path, tag, "removed")
                 changed = True
                 if _is_creator(tag):
@@ -302,7 +299,6 @@ class Cleaning:
         """Return an element's new value; None to keep the old one (a registered UID)."""
         rule, vr = decision.rule, decision.vr
         if decision.action is Action.EMPTY:
-            self._forget(element, codecs)
             self._note(path, element.tag, "emptied")
             return b""
         if element.value_start == element.value_end:
@@ -318,7 +314,6 @@ class Cleaning:
                 unit, scope, amount = rule.offset(vr, self._key, self._identity)
                 self._map("date_offset", scope, "/".join(scope), f"{amount} {unit}")
                 new = [rule.apply(value, vr, unit, amount) for value in old]
-                self._identifiers.add_dates(old, new)
                 action = "shifted" if any(new) or not any(old) else "emptied"
             case RandomizeUID():
                 new = [self._new_uid(value, rule.apply) for value in old]
@@ -333,7 +328,6 @@ class Cleaning:
                     rule.apply(value, vr, self._key, scope, lambda old, new: self._map(kind, scope, old, new))
                     for value in old
                 ]
-                self._identifiers.add(element.tag, text, new)
                 action = "randomized"
             case _:
                 raise AssertionError(type(rule).__name__)
@@ -346,17 +340,7 @@ class Cleaning:
         new = replace(value, self._key)
         if new != value:
             self._map("uid", ("always",), value, new)
-            self._identifiers.add_uid(value)
         return new
-
-    def _forget(self, element: Element, codecs: tuple[str, ...]) -> None:
-        """Remember the identifiers of an element that goes, to be sure that they stand nowhere else."""
-        if element.items is not None:
-            for item in element.items:
-                for inner in item.elements:
-                    self._forget(inner, codecs)
-        elif self._identifiers.wants(element.tag):
-            self._identifiers.add(element.tag, decode(self._source.value(element), codecs), [])
 
     def _added(
         self,

@@ -19,6 +19,7 @@ from deid_service.ordinary_words import ORDINARY_WORDS, TITLES
 from deid_service.wire import DEFAULT_CHARACTER_SET, Element, Source, character_set, decode
 
 __all__ = [
+    "MONTH_NAMES",
     "PatientIdentifiers",
     "clean_text",
     "fold",
@@ -90,6 +91,9 @@ _MONTHS: Final = {
     )
     for name in names.split()
 }
+MONTH_NAMES: Final = frozenset(_MONTHS)
+"""Names of months, folded."""
+
 _BORN: Final = frozenset("born dob birth birthdate geb geboren nee ne nato nata nacido nacida bday yob".split())  # noqa: SIM905
 _DAY_MONTH_YEAR: Final = re.compile(r"(\d{1,2})([a-z]{3,9})(\d{4}|\d{2})")
 _TIME_AFTER: Final = re.compile(r"(?<=\d)t\d{1,6}$")
@@ -164,6 +168,10 @@ class PatientIdentifiers:
         Addresses and institutions, letters and digits only, that count as a whole.
     dates : frozenset of str
         Dates as YYYYMMDD.
+    numbers : frozenset of str
+        The same as `ids`, lower case but as they are written in the header.
+    pairs : frozenset of (str, str)
+        Family and given name, folded, ordinary or not.
     birth_year : str
         YYYY, or empty.
     """
@@ -176,6 +184,8 @@ class PatientIdentifiers:
         "dates",
         "ids",
         "names",
+        "numbers",
+        "pairs",
         "people",
         "phrases",
         "unspaced",
@@ -190,14 +200,22 @@ class PatientIdentifiers:
         ids: set[str] = set()
         phrases: set[str] = set()
         dates: set[str] = set()
+        numbers: set[str] = set()
+        pairs: set[tuple[str, str]] = set()
         self.birth_year = ""
         self._longest = 1
         for tag, vr, text in values:
             if tag in _PATIENT_NAMES or vr == "PN":
+                if tag in _PATIENT_NAMES:
+                    pairs.update(_pairs(text))
                 self._add_name(text, names if tag in _PATIENT_NAMES else people, weak, unspaced)
             elif tag in _PATIENT_IDS:
                 for value in text.split("\\"):
-                    self._add_compact(value, ids, 5 if tag == 0x00200010 else _SHORTEST_ID)
+                    # Numbers of orders and steps are often the name of the procedure.
+                    if tag >> 16 != 0x0010 and not any(letter.isdigit() for letter in value):
+                        continue
+                    if self._add_compact(value, ids, 5 if tag == 0x00200010 else _SHORTEST_ID):
+                        numbers.add(value.strip("\0 ").lower())
             elif tag in _PLACES:
                 for line in re.split(r"[\\\r\n]", text):
                     self._add_compact(line, phrases, 8)
@@ -215,6 +233,8 @@ class PatientIdentifiers:
         self.ids = frozenset(ids)
         self.phrases = frozenset(phrases)
         self.dates = frozenset(dates)
+        self.numbers = frozenset(numbers)
+        self.pairs = frozenset(pairs)
         self._short_dates = frozenset(date[2:] for date in dates)
         self._months = frozenset(date[:6] for date in dates)
 
@@ -241,16 +261,17 @@ class PatientIdentifiers:
             if len(together) > 1 and _UNSPACED.search(together):
                 unspaced.add(together)
 
-    def _add_compact(self, text: str, ids: set[str], shortest: int) -> None:
+    def _add_compact(self, text: str, ids: set[str], shortest: int) -> bool:
         parts = [fold(part) for part in _WORD.findall(text)]
         value = "".join(parts)
         if len(value) < shortest or value in ORDINARY_WORDS or len(set(value)) == 1:
-            return
+            return False
         ids.add(value)
         self._longest = max(self._longest, min(len(parts), 12))
         bare = value.lstrip("0")
         if len(bare) > _SHORTEST_ID:
             ids.add(bare)
+        return True
 
     def __bool__(self) -> bool:
         return bool(self.names or self.people or self.unspaced or self.ids or self.phrases or self.dates)
@@ -367,6 +388,15 @@ class PatientIdentifiers:
                     found.append((at, at + len(needle)))
                     at = folded.find(needle, at + len(needle))
         return found
+
+
+def _pairs(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the family and the given name of each group of a name."""
+    for group in re.split(r"[=\\]", text):
+        family, _, rest = group.partition("^")
+        parts = [_WORD.findall(part) for part in (family, rest.split("^")[0])]
+        if all(parts):
+            yield fold(parts[0][-1]), fold(parts[1][0])
 
 
 def _joins(gap: str) -> bool:

@@ -140,7 +140,7 @@ def require_reachable(path: Path, what: str, *, readable: bool = True) -> None:
                 f"{what} is {path}, but {folder} is closed to other users (mode {stat.S_IMODE(mode):04o}), and the "
                 "services and the researchers' servers run under their own system users.\n"
                 "Either move it to a place that everybody can reach, such as /srv or /opt, or open the way: "
-                f"chmod o+{'rx' if list_it else 'x'} {folder}"
+                + (f"chmod -R a+rX {folder}" if list_it else f"chmod o+x {folder}")
             )
 
 
@@ -154,6 +154,8 @@ def require_readable_checkout(root: Path) -> None:
     """
     require_reachable(root, "this checkout")
     python = root / ".venv" / "bin" / "python"
+    if not python.exists():
+        raise StackError("the Python parts are not installed: run make setup")
     for words, closed in (
         ([str(python), "-c", _READ_PACKAGES], root),
         (["/usr/bin/test", "-r", str(root / "notebooks")], root / "notebooks"),

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = parsed.run(parsed)
     except StackError as error:
         print(f"demo: {error}", file=sys.stderr)
-        if parsed.run is _up:
+        if parsed.run is _up and _is_up():
             print(
                 "What has been started so far keeps running: `make demo` goes on, `make stop` ends it.", file=sys.stderr
             )
@@ -67,6 +67,13 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("--lines", type=int, default=15, help="how many lines (default: 15)")
     logs.set_defaults(run=_logs)
     return parser
+
+
+def _is_up() -> bool:
+    try:
+        return Stack(Settings.load()).supervisor.pid is not None
+    except StackError:
+        return False
 
 
 def _say(line: str) -> None:

@@ -52,7 +52,7 @@ def test_a_folder_behind_a_closed_one_is_refused_with_the_remedy(tmp_path):
     closed.chmod(0o711)
     inside.chmod(0o711)
     accounts.require_reachable(inside, "this thing", readable=False)
-    with pytest.raises(StackError, match=re.escape(f"chmod o+rx {inside}")):
+    with pytest.raises(StackError, match=re.escape(f"chmod -R a+rX {inside}")):
         accounts.require_reachable(inside, "this thing")
 
 

@@ -5,11 +5,12 @@
 ``file SRC DST``        cleans files or folders, without any server
 ``match QUERY FILES``   prints the files that a query finds
 ``keygen PATH``         makes a pseudonym key
+``mapping``             looks up pseudonyms; see :mod:`deid_service.broker`
 ``run`` and others      the service; see :mod:`deid_service.pipeline.cli`
 ======================  ================================================================
 
 Exit codes: 0 all is well; 1 something was refused, is wrong or was not found; 2 the command cannot be carried out.
-No command prints a value of an instance.
+No command but ``mapping`` prints a value of an instance.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ import json
 import os
 import re
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from deid_service._output import write_whole
 from deid_service.engine import Deidentifier
-from deid_service.errors import DeidError, OutputError, Refused, RulesError
+from deid_service.errors import DeidError, Refused, RulesError
 from deid_service.outcomes import Cleaned
 from deid_service.pseudonyms import PseudonymKey
 from deid_service.rules import default_rules_path, load_rules
@@ -39,6 +40,7 @@ __all__ = ["main"]
 _OK: Final = 0
 _REFUSED: Final = 1
 _USAGE: Final = 2
+_SERVICE: Final = ("pipeline", "broker")
 _QUIET_SECONDS: Final = 2.0
 _REPORT_SECONDS: Final = 1.0
 
@@ -102,11 +104,12 @@ def _parser() -> argparse.ArgumentParser:
 
     # The service's commands need a database driver and more: a workstation that only cleans files may lack them.
     try:
-        service = importlib.import_module("deid_service.pipeline.cli")
+        modules = [importlib.import_module(f"deid_service.{name}.cli") for name in _SERVICE]
     except ModuleNotFoundError:
         parser.epilog = "The commands of the service are not installed here."
     else:
-        service.add_commands(commands)
+        for module in modules:
+            module.add_commands(commands)
     return parser
 
 
@@ -187,7 +190,7 @@ def _file(arguments: argparse.Namespace) -> int:
     progress.finish()
     if arguments.report:
         document = {"rules_sha256": rules.digest, "dry_run": arguments.dry_run, "files": report}
-        _write(arguments.report, json.dumps(document, indent=2).encode())
+        write_whole(arguments.report, json.dumps(document, indent=2).encode())
     return _REFUSED if progress.counts["refused"] else _OK
 
 
@@ -228,7 +231,7 @@ def _clean_one(
         return record | {"outcome": "refused", "reason": "duplicate", "message": "another file is the same instance"}
     written.add(target)
     if not dry_run:
-        _write(target, outcome.data)
+        write_whole(target, outcome.data)
     return record | {
         "outcome": "cleaned",
         "destination": str(target),
@@ -240,29 +243,6 @@ def _clean_one(
 def _name(uid: str) -> str:
     """Make a file name of a UID. Rules that keep UIDs could hand us one such as ``../x``."""
     return uid if re.fullmatch(r"[0-9][0-9.]*", uid) else hashlib.sha256(uid.encode()).hexdigest()[:32]
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".rpacs-", delete=False) as file:
-            try:
-                file.write(data)
-                file.flush()
-                Path(file.name).chmod(0o666 & ~_umask())
-                Path(file.name).replace(path)
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from None
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _files(root: Path) -> Iterator[Path]:

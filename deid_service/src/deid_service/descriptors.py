@@ -172,15 +172,15 @@ class PatientIdentifiers:
         The same as `ids`, lower case but as they are written in the header.
     pairs : frozenset of (str, str)
         Family and given name, folded, ordinary or not.
-    birth_year : str
-        YYYY, or empty.
+    birth_date : str
+        Of the patient, as YYYYMMDD, or empty.
     """
 
     __slots__ = (
         "_longest",
         "_months",
         "_short_dates",
-        "birth_year",
+        "birth_date",
         "dates",
         "ids",
         "names",
@@ -202,7 +202,7 @@ class PatientIdentifiers:
         dates: set[str] = set()
         numbers: set[str] = set()
         pairs: set[tuple[str, str]] = set()
-        self.birth_year = ""
+        self.birth_date = ""
         self._longest = 1
         for tag, vr, text in values:
             if tag in _PATIENT_NAMES or vr == "PN":
@@ -225,7 +225,7 @@ class PatientIdentifiers:
                     if date:
                         dates.add(date)
                         if tag == _BIRTH_DATE:
-                            self.birth_year = date[:4]
+                            self.birth_date = date
         self.names = frozenset(names)
         self.people = frozenset(people - names)
         self.weak = frozenset(weak - names - people)
@@ -361,7 +361,7 @@ class PatientIdentifiers:
                 and (word in self._short_dates or word[4:] + word[2:4] + word[:2] in self._short_dates)
             ):
                 hit[index] = True
-            if word == self.birth_year and index and words[index - 1][2] in _BORN:
+            if self.birth_date and word == self.birth_date[:4] and index and words[index - 1][2] in _BORN:
                 hit[index] = True
             trio = words[index : index + 3]
             if len(trio) == 3 and all(

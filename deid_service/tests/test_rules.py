@@ -137,7 +137,27 @@ Transformations:
             13,
             ["true or false"],
         ),
-        (("Transformations:", "Profile: {Name: Basic}\nTransformations:"), 10, ["Profile is not available"]),
+        (("Transformations:", "Profile: {Name: Basik}\nTransformations:"), 10, ["cannot be 'Basik'", '"Basic"?']),
+        (
+            ("Transformations:", "Profile: {Name: Basic, Options: RetainUids}\nTransformations:"),
+            10,
+            ['no option "RetainUids"', '"RetainUIDs"?'],
+        ),
+        (("Transformations:", "Profile: {Options: RetainUIDs}\nTransformations:"), 10, ['Profile lacks "Name"']),
+        (
+            ("Transformations:", "Profile: {Name: Basic, Options: CleanPixelData}\nTransformations:"),
+            10,
+            ["CleanPixelData is not available"],
+        ),
+        (
+            (
+                "Transformations:",
+                "Profile: {Name: Basic, Options: [RetainLongitudinalFullDates, RetainLongitudinalModifiedDates]}\n"
+                "Transformations:",
+            ),
+            10,
+            ["exclude each other"],
+        ),
         (("RandomizeUID:", "Transcode: 1.2.840.10008.1.2.4.50\n    RandomizeUID:"), 12, ["cannot write", "JPEG-LS"]),
         (
             ("RandomizeUID:", "RemoveBurnedInAnnotations: [{Type: OCR}]\n    RandomizeUID:"),

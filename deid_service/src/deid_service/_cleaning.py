@@ -9,12 +9,16 @@ from typing import Final
 
 from dicom_query import TagStep, tag_text
 
+from deid_service.descriptors import PatientIdentifiers, clean_text, identifiers_of
 from deid_service.errors import Refused
 from deid_service.outcomes import Change, Cleaned, Mapping
+from deid_service.profiles.markers import CodesMarker, TextMarker
+from deid_service.profiles.table import Option
+from deid_service.profiles.values import CapAge, CleanText, Dummy
 from deid_service.pseudonyms import PseudonymKey, is_registered_uid
 from deid_service.rules import Action
 from deid_service.rules.compile import Decision, Level, Plan
-from deid_service.transforms import AddTags, Identity, RandomizeText, RandomizeUID, ShiftDateTime
+from deid_service.transforms import AddTags, Identity, RandomizeText, RandomizeUID, ReuseMapping, ShiftDateTime
 from deid_service.transforms.transcode import transcode
 from deid_service.verify import verify
 from deid_service.wire import (
@@ -27,6 +31,7 @@ from deid_service.wire import (
     Source,
     character_set,
     decode,
+    encode,
     split_values,
 )
 from deid_service.wire.encoding import is_deflated
@@ -55,6 +60,7 @@ _IMPLEMENTATION_VERSION: Final = b"RPACS_DEID_1"
 
 _Chunk = bytes | memoryview
 _Adds = list[tuple[tuple[TagStep, ...], AddTags]]
+_Set = AddTags | TextMarker | CodesMarker
 
 
 class Cleaning:
@@ -83,6 +89,7 @@ class Cleaning:
         self._mappings: dict[tuple[str, str, str], str] = {}
         self._names: dict[int, str] = {}
         self._tags: list[int] = []
+        self._patient: PatientIdentifiers | None = None
 
     def finish(self, labels: tuple[str, ...]) -> Cleaned:
         """Write the clean copy and have it verified.
@@ -159,6 +166,8 @@ class Cleaning:
         run_start = run_end = -1
         dropped_blocks: set[int] = set()
         here, deeper = _split_adds(adds)
+        if top and self._plan.markers:
+            here = {**self._plan.markers, **here}
         pending = sorted(here.keys() | deeper.keys())
 
         def flush() -> None:
@@ -200,8 +209,9 @@ class Cleaning:
             if pending and pending[0] == tag:
                 pending.pop(0)
                 rule = here.get(tag)
-                if rule is not None and rule.overwrite and decision.action not in (Action.REMOVE, Action.EMPTY):
-                    set_to = rule.encoded(little=encoding.little, codecs=codecs)
+                prevails = decision.by_profile or decision.action not in (Action.REMOVE, Action.EMPTY)
+                if rule is not None and prevails and not (isinstance(rule, AddTags) and not rule.overwrite):
+                    set_to = _encoded(rule, encoding, codecs)
                     flush()
                     chunks.append(self._element(tag, rule.vr, set_to, encoding))
                     changed = True
@@ -261,7 +271,7 @@ class Cleaning:
         """
         return any(
             element.tag >> 8 == (creator.tag >> 16 << 8 | creator.tag & 0xFF)
-            and level.spares(decision.rule, element.tag, element.vr, element.creator)
+            and level.spares(decision.rule, element.tag, element.vr, element.creator, element.items is not None)
             for element in elements
         )
 
@@ -303,6 +313,9 @@ class Cleaning:
             return b""
         if element.value_start == element.value_end:
             return None
+        if isinstance(rule, Dummy) and vr not in TEXT_VRS:
+            self._note(path, element.tag, "replaced")
+            return rule.numbers(element.value_end - element.value_start)
         if vr not in TEXT_VRS:
             # Text was asked for where there is none (numbers, bytes, unknown): a token would be garbage there.
             self._note(path, element.tag, "emptied")
@@ -329,12 +342,36 @@ class Cleaning:
                     for value in old
                 ]
                 action = "randomized"
+            case Dummy():
+                scope = self._identity.scope(ReuseMapping.SAME_PATIENT)
+                new = [rule.text(value, vr, self._key, scope) for value in old]
+                action = "replaced"
+            case CapAge():
+                new = [rule.text(value) if value.strip() else "" for value in old]
+                action = "capped"
+            case CleanText():
+                return self._cleaned(element, old, codecs, path)
             case _:
                 raise AssertionError(type(rule).__name__)
         if new == old:
             return None
         self._note(path, element.tag, action)
         return "\\".join(new).encode("ascii")
+
+    def _cleaned(self, element: Element, old: list[str], codecs: tuple[str, ...], path: str) -> bytes | None:
+        """Cut the patient's own identifiers out of a text that stays."""
+        if self._patient is None:
+            policy = self._plan.policy
+            moved = policy is None or Option.RETAIN_FULL_DATES not in policy.options
+            self._patient = identifiers_of(self._source, dates=moved)
+        new = [clean_text(value, self._patient) for value in old]
+        if new == old:
+            return None
+        self._note(path, element.tag, "cleaned")
+        if not any(new):
+            return b"REMOVED"  # a text that must not be empty is not
+        # What the instance's own character set cannot hold was not read by it either: it goes.
+        return encode("\\".join(new), codecs) or b""
 
     def _new_uid(self, value: str, replace: Callable[[str, PseudonymKey], str]) -> str:
         new = replace(value, self._key)
@@ -345,7 +382,7 @@ class Cleaning:
     def _added(
         self,
         tag: int,
-        rule: AddTags | None,
+        rule: _Set | None,
         deeper: _Adds | tuple[()],
         level: Level,
         encoding: Encoding,
@@ -354,10 +391,11 @@ class Cleaning:
     ) -> bytes | None:
         """Write an element that the instance lacks; None if it is not to be there."""
         if rule is not None:
-            decision = level.decide(tag, rule.vr, None, False)
-            if decision.action is Action.REMOVE:
+            decision = level.decide(tag, rule.vr, None, rule.vr == "SQ")
+            deleted = not decision.by_profile
+            if deleted and decision.action is Action.REMOVE:
                 return None
-            value = b"" if decision.action is Action.EMPTY else rule.encoded(little=encoding.little, codecs=codecs)
+            value = b"" if deleted and decision.action is Action.EMPTY else _encoded(rule, encoding, codecs)
             self._note(path, tag, "added")
             if path == "":
                 self._keep_name(tag, value)
@@ -401,15 +439,21 @@ def _is_creator(tag: int) -> bool:
     return bool(tag & 0x00010000) and 0x10 <= tag & 0xFFFF <= 0xFF
 
 
+def _encoded(rule: _Set, encoding: Encoding, codecs: tuple[str, ...]) -> bytes:
+    if isinstance(rule, AddTags):
+        return rule.encoded(little=encoding.little, codecs=codecs)
+    return rule.encoded(encoding)
+
+
 def _uid_or_registered(value: str, key: PseudonymKey) -> str:
     return value if not value or is_registered_uid(value) else key.uid(value)
 
 
 def _split_adds(
     adds: _Adds,
-) -> tuple[dict[int, AddTags], dict[int, _Adds]]:
+) -> tuple[dict[int, _Set], dict[int, _Adds]]:
     """Sort what is to be added into elements of this level and paths further down; of two rules the later counts."""
-    here: dict[int, AddTags] = {}
+    here: dict[int, _Set] = {}
     deeper: dict[int, _Adds] = {}
     for steps, rule in adds:
         if len(steps) == 1:

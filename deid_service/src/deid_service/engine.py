@@ -36,6 +36,7 @@ from deid_service.wire import DEFAULT_CHARACTER_SET, Source, character_set, deco
 __all__ = ["Cleaned", "Deidentifier", "Discarded"]
 
 _LOG = logging.getLogger(__name__)
+_COMMON_REFERENCES: Final = 0x00081115
 _ISSUER: Final = 0x00100021
 
 
@@ -100,7 +101,9 @@ class Deidentifier:
             if tag != SOP_CLASS and is_registered_uid(values[tag]):
                 raise Refused("registered_uid", f"the {name} lies under a registered root")
         triage(values)
-        work = Cleaning(source, self.rules.plan(labels), self._key, _identity(values))
+        refers = any(element.tag == _COMMON_REFERENCES for element in source.elements)
+        plan = self.rules.plan(labels, values[SOP_CLASS], refers=refers)
+        work = Cleaning(source, plan, self._key, _identity(values))
         return work.finish(labels)
 
 

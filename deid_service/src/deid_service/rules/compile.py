@@ -4,8 +4,11 @@ The order of transformations is fixed whatever the file's order: ShiftDateTime, 
 DeleteTags. For each element the last rule that speaks decides, on the original value, so nothing is ever applied twice:
 an element that is shifted and deleted is deleted, one that two rules randomise follows the later rule.
 
+Where no transformation speaks, the profile does, if the rules file has one (:mod:`deid_service.profiles`).
+
 A decision depends only on the element's tag, value representation and private creator and on the sequences above it,
-so it is made once for each such place and then looked up.
+so it is made once for each such place and then looked up. What a profile decides depends on the kind of object besides:
+a plan that has one holds for one kind.
 """
 
 from __future__ import annotations
@@ -19,6 +22,10 @@ from typing import Final
 from dicom_query import ElementPath, PathStep, PatternLevel
 from pydicom.datadict import dictionary_has_tag, dictionary_VR, private_dictionary_VR
 
+from deid_service.profiles.markers import CodesMarker, TextMarker, markers
+from deid_service.profiles.policy import Do, Mode, Policy
+from deid_service.profiles.section import Profile
+from deid_service.profiles.types import TypesHere, known_sop_classes, types_of
 from deid_service.rules.scope import Scope
 from deid_service.transforms import AddTags, DeleteTags, RandomizeText, RandomizeUID, ShiftDateTime
 from deid_service.transforms.randomize_uid import REGISTERED_TAGS
@@ -37,8 +44,23 @@ class Action(Enum):
     SHIFT = "shift"
     TEXT = "randomize text"
     UID = "randomize uid"
+    DUMMY = "dummy"
+    CLEAN = "clean text"
+    AGE = "cap age"
     EMPTY = "empty"
     REMOVE = "remove"
+
+
+_PROFILE_ACTIONS: Final = {
+    Do.KEEP: Action.KEEP,
+    Do.REMOVE: Action.REMOVE,
+    Do.EMPTY: Action.EMPTY,
+    Do.DUMMY: Action.DUMMY,
+    Do.UID: Action.UID,
+    Do.SHIFT: Action.SHIFT,
+    Do.CLEAN: Action.CLEAN,
+    Do.AGE: Action.AGE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,25 +89,36 @@ class Decision:
         As which value representation its value is treated: that of the dictionary where the file says UN or disagrees.
     below : Level or None
         For sequences that are kept: decisions for what is inside.
+    by_profile : bool
+        Whether the profile decided: ``AddTags`` then still prevails.
     """
 
-    __slots__ = ("action", "below", "rule", "vr")
+    __slots__ = ("action", "below", "by_profile", "rule", "vr")
 
-    def __init__(self, action: Action, vr: str, rule: object = None, below: Level | None = None) -> None:
+    def __init__(
+        self, action: Action, vr: str, rule: object = None, below: Level | None = None, *, by_profile: bool = False
+    ) -> None:
         self.action = action
         self.vr = vr
         self.rule = rule
         self.below = below
+        self.by_profile = by_profile
+
+
+_NO_TYPES: Final = types_of(None)
 
 
 class Level:
     """Decisions for the elements directly below certain sequences (or for the top level)."""
 
-    __slots__ = ("_decisions", "_parents", "_plan", "_sets")
+    __slots__ = ("_decisions", "_exceptions", "_mode", "_parents", "_plan", "_sets", "_types")
 
-    def __init__(self, plan: Plan, parents: ElementPath) -> None:
+    def __init__(self, plan: Plan, parents: ElementPath, types: TypesHere = _NO_TYPES, mode: Mode = Mode.PLAIN) -> None:
         self._plan = plan
         self._parents = parents
+        self._types = types
+        self._mode = mode
+        self._exceptions = plan.policy.exceptions.level(parents) if plan.policy else None
         self._decisions: dict[tuple[int, str, str | None, bool], Decision] = {}
         self._sets = [
             (action, [(rule.patterns.level(parents), rule.exceptions.level(parents), rule) for rule in rules])
@@ -118,8 +151,13 @@ class Level:
                 self._decisions[key] = decision
         return decision
 
-    def spares(self, rule: object, tag: int, vr: str, creator: str | None) -> bool:
-        """Tell whether ``ExceptTagPatterns`` of a ``DeleteTags`` rule save an element."""
+    def spares(self, rule: object, tag: int, vr: str, creator: str | None, sequence: bool) -> bool:
+        """Tell whether what removes a private creator saves an element of its block.
+
+        A ``DeleteTags`` rule saves what its ``ExceptTagPatterns`` name; the profile, what is not removed.
+        """
+        if isinstance(rule, Policy):
+            return self.decide(tag, vr, creator, sequence).action is not Action.REMOVE
         if not isinstance(rule, DeleteTags):
             return False
         return _matches(rule.exceptions.level(self._parents), tag, _possible_vrs(tag, vr, creator), creator)
@@ -135,10 +173,26 @@ class Level:
                     if isinstance(rule, DeleteTags):
                         return Decision(Action.EMPTY if rule.empty else Action.REMOVE, as_vr, rule)
                     return Decision(action, as_vr, rule)
+        policy = self._plan.policy
+        if (
+            policy is not None
+            and self._exceptions is not None
+            and not _matches(self._exceptions, tag, vrs, creator)
+            and not (tag in self._plan.markers and not self._parents)
+        ):
+            stated = (vr,) if sequence else vrs
+            verdict = policy.verdict(tag, stated, creator, sequence=sequence, mode=self._mode, types=self._types)
+            action = _PROFILE_ACTIONS[verdict.do]
+            below = self._below(tag, creator, verdict.mode) if sequence and action is Action.KEEP else None
+            decider = policy if action in (Action.REMOVE, Action.EMPTY) else verdict.rule
+            return Decision(action, verdict.vr, decider, below, by_profile=True)
         if sequence:
-            step = PathStep(tag, "SQ", creator)
-            return Decision(Action.KEEP, "SQ", below=Level(self._plan, (*self._parents, step)))
+            return Decision(Action.KEEP, "SQ", below=self._below(tag, creator, self._mode))
         return Decision(Action.KEEP, vrs[0])
+
+    def _below(self, tag: int, creator: str | None, mode: Mode) -> Level:
+        step = PathStep(tag, "SQ", creator)
+        return Level(self._plan, (*self._parents, step), self._types.below(tag), mode)
 
 
 class Plan:
@@ -148,6 +202,12 @@ class Plan:
     ----------
     entries : iterable of Entry
         Those in whose scope the instance is, in the order of the file.
+    profile : Profile or None, optional
+        ``Profile`` of the rules file.
+    sop_class : str, optional
+        SOP Class UID of the instances, for the profile's conditional actions.
+    refers : bool, optional
+        Whether the instances list what they refer to (PS3.3 C.12.2).
 
     Attributes
     ----------
@@ -159,9 +219,15 @@ class Plan:
         (action, rules) from the last transformation to the first: the last that speaks decides.
     transcode : str or None
         Transfer syntax of the copy, by the last entry that asks for one; None to keep it.
+    policy : Policy or None
+        The profile, for what no transformation speaks of.
+    markers : dict
+        Elements that say what the profile did, by tag.
     """
 
-    def __init__(self, entries: Iterable[Entry]) -> None:
+    def __init__(
+        self, entries: Iterable[Entry], profile: Profile | None = None, sop_class: str = "", *, refers: bool = False
+    ) -> None:
         entries = list(entries)
         self.transcode = next((entry.transcode for entry in reversed(entries) if entry.transcode), None)
         self.rules: list[
@@ -173,7 +239,18 @@ class Plan:
             (Action.SHIFT, [rule for entry in entries for rule in entry.shifts]),
         ]
         self.adds = [rule for entry in entries for rule in entry.adds]
-        self.top = Level(self, ())
+        self.policy: Policy | None = None
+        self.markers: dict[int, TextMarker | CodesMarker] = {}
+        if profile is not None:
+            uids = [rule for entry in entries for rule in entry.uids]
+            self.policy = Policy(profile.options, profile.exceptions, uids[-1].prefix if uids else None)
+            moves = any(rule.moves_dates for entry in entries for rule in entry.shifts)
+            self.markers = {
+                marker.tag: marker for marker in markers(profile.options, conforms=profile.conforms, dates_move=moves)
+            }
+        self.top = Level(
+            self, (), _NO_TYPES if profile is None else types_of(known_sop_classes().get(sop_class), refers=refers)
+        )
 
 
 def _matches(level: PatternLevel, tag: int, vrs: tuple[str, ...], creator: str | None) -> bool:

@@ -13,6 +13,8 @@ from pydicom import Dataset
 from yaml.nodes import Node
 
 from deid_service.errors import Problem, RulesError
+from deid_service.profiles.section import Profile, read_profile
+from deid_service.profiles.types import known_sop_classes
 from deid_service.rules.compile import Entry, Plan
 from deid_service.rules.labels import ALL, Category, Label, read_categories, read_labels
 from deid_service.rules.schema import Problems
@@ -26,7 +28,7 @@ __all__ = ["Rules", "default_rules_path", "load_rules"]
 
 _SECTIONS: Final = ("Labels", "Categories", "ScopeToForward", "Transformations", "Profile", "Table")
 _TRANSFORMATIONS: Final = ("ShiftDateTime", "RandomizeText", "RandomizeUID", "AddTags", "DeleteTags", "Transcode")
-_LATER: Final = ("Profile", "RemoveBurnedInAnnotations")
+_LATER: Final = ("RemoveBurnedInAnnotations",)
 _PLANS: Final = 256
 
 
@@ -45,6 +47,8 @@ class Rules:
         ``Transformations``, in the order of the file.
     table : Table or None
         ``Table``: what the columns of a table of health records are.
+    profile : Profile or None
+        ``Profile``: what becomes of elements that no transformation speaks of.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Rules:
         scope_to_forward: Scope,
         entries: tuple[Entry, ...],
         table: Table | None = None,
+        profile: Profile | None = None,
     ) -> None:
         self.digest = digest
         self.labels = labels
@@ -62,7 +67,8 @@ class Rules:
         self.scope_to_forward = scope_to_forward
         self.entries = entries
         self.table = table
-        self._plans: dict[tuple[int, ...], Plan] = {}
+        self.profile = profile
+        self._plans: dict[tuple[tuple[int, ...], str, bool], Plan] = {}
 
     def labels_of(self, dataset: Callable[[], Dataset]) -> tuple[str, ...]:
         """Tell which labels an instance bears.
@@ -87,15 +93,32 @@ class Rules:
             found.append(label.name)
         return tuple(found)
 
-    def plan(self, labels: tuple[str, ...]) -> Plan:
-        """Return the decisions that hold for instances with these labels; made once for each set of rules."""
+    def plan(self, labels: tuple[str, ...], sop_class: str = "", *, refers: bool = False) -> Plan:
+        """Return the decisions that hold for instances with these labels.
+
+        Parameters
+        ----------
+        labels : tuple of str
+            From :meth:`labels_of`.
+        sop_class : str, optional
+            SOP Class UID; like `refers` it matters to a profile only.
+        refers : bool, optional
+            Whether the instance has the Common Instance Reference Module (PS3.3 C.12.2).
+
+        Returns
+        -------
+        Plan
+            Made once for each set of rules and, with a profile, each kind of object.
+        """
         bearing = frozenset(labels)
         active = tuple(index for index, entry in enumerate(self.entries) if bearing in entry.scope)
-        plan = self._plans.get(active)
+        kind = sop_class if self.profile is not None and sop_class in known_sop_classes() else ""
+        refers = refers and self.profile is not None
+        plan = self._plans.get((active, kind, refers))
         if plan is None:
-            plan = Plan(self.entries[index] for index in active)
+            plan = Plan((self.entries[index] for index in active), self.profile, kind, refers=refers)
             if len(self._plans) < _PLANS:
-                self._plans[active] = plan
+                self._plans[(active, kind, refers)] = plan
         return plan
 
 
@@ -137,10 +160,10 @@ def _load(text: str, name: str) -> Rules:
     problems = Problems()
     document = problems.read_document(text)
     sections = problems.read_mapping(document, "the rules file", _SECTIONS)
-    if "Profile" in sections:
-        problems.add(sections["Profile"], "Profile is not available in this version", "write the rules out")
+    profile = read_profile(sections["Profile"], problems) if "Profile" in sections else None
     if document is not None:
-        problems.require(document, sections, "the rules file", "ScopeToForward", "Transformations")
+        needed = ("ScopeToForward",) if "Profile" in sections else ("ScopeToForward", "Transformations")
+        problems.require(document, sections, "the rules file", *needed)
     labels = read_labels(sections.get("Labels"), problems)
     categories = read_categories(sections.get("Categories"), labels, problems)
     scope = read_scope(sections.get("ScopeToForward"), "ScopeToForward", labels, categories, problems)
@@ -151,11 +174,11 @@ def _load(text: str, name: str) -> Rules:
     table = read_table(sections.get("Table"), problems)
     if problems.found:
         raise RulesError(problems.found, name)
-    return Rules(hashlib.sha256(text.encode()).hexdigest(), labels, categories, scope, entries, table)
+    return Rules(hashlib.sha256(text.encode()).hexdigest(), labels, categories, scope, entries, table, profile)
 
 
 def _read_entry(node: Node, labels: dict[str, Label], categories: dict[str, Category], problems: Problems) -> Entry:
-    keys = problems.read_mapping(node, "an entry of Transformations", ("Scope", *_TRANSFORMATIONS, *_LATER[1:]))
+    keys = problems.read_mapping(node, "an entry of Transformations", ("Scope", *_TRANSFORMATIONS, *_LATER))
     for key in _LATER:
         if key in keys:
             problems.add(keys[key], f"{key} is not available in this version", "remove it; nothing is half applied")

@@ -5,6 +5,7 @@
 ``file SRC DST``        cleans files or folders, without any server
 ``match QUERY FILES``   prints the files that a query finds
 ``keygen PATH``         makes a pseudonym key
+``table IN.csv OUT.csv`` cleans a table of health records; see :mod:`deid_service.tables`
 ``mapping``             looks up pseudonyms; see :mod:`deid_service.broker`
 ``run`` and others      the service; see :mod:`deid_service.pipeline.cli`
 ======================  ================================================================
@@ -34,6 +35,7 @@ from deid_service.errors import DeidError, Refused, RulesError
 from deid_service.outcomes import Cleaned
 from deid_service.pseudonyms import PseudonymKey
 from deid_service.rules import default_rules_path, load_rules
+from deid_service.tables.cli import add_commands as add_table
 
 __all__ = ["main"]
 
@@ -101,6 +103,8 @@ def _parser() -> argparse.ArgumentParser:
     keygen = commands.add_parser("keygen", help="make a pseudonym key", description=_keygen.__doc__)
     keygen.add_argument("path", type=Path, help="where to; must not exist")
     keygen.set_defaults(function=_keygen)
+
+    add_table(commands)
 
     # The service's commands need a database driver and more: a workstation that only cleans files may lack them.
     try:

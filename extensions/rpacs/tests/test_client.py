@@ -183,7 +183,11 @@ def test_a_frame_that_is_no_picture(gateway, pacs):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [("R1", 'PatientID StrEquals "R1"'), ('a"b', r'PatientID StrEquals "a\"b"'), ("a\\", r'PatientID StrEquals "a\\"')],
+    [
+        ("R1", 'PatientID StrEquals "R1"'),
+        ('a"*b', r'PatientID StrEquals "a\"\*b"'),
+        ("a\\", r'PatientID StrEquals "a\\"'),
+    ],
 )
 def test_equals_quotes(value, text):
     assert equals("PatientID", value) == text

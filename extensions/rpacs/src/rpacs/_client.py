@@ -564,14 +564,14 @@ def equals(keyword: str, value: str) -> str:
     keyword : str
         A DICOM keyword.
     value : str
-        The value. A ``*`` in it stays a wildcard: the query language has no way to escape it.
+        The value; every character of it stands for itself, ``*`` too.
 
     Returns
     -------
     str
         Such as ``PatientID StrEquals "R000001"``.
     """
-    quoted = value.replace("\\", "\\\\").replace('"', '\\"')
+    quoted = value.replace("\\", "\\\\").replace('"', '\\"').replace("*", "\\*")
     return f'{keyword} StrEquals "{quoted}"'
 
 

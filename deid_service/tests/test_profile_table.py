@@ -43,7 +43,7 @@ def test_a_table_that_was_edited_is_not_used(change: str, monkeypatch: pytest.Mo
     (tmp_path / "data").mkdir()
     text = original.read_text("utf-8")
     (tmp_path / "data/attributes.tsv").write_text(text.replace(change, change[:-1] + "K", 1), "utf-8")
-    monkeypatch.setattr("deid_service.profiles.table.files", lambda package: tmp_path)
+    monkeypatch.setattr("deid_service.profiles.table.files", lambda _: tmp_path)
     with pytest.raises(RuntimeError, match="not as it was built"):
         read_table("attributes.tsv")
 

@@ -162,6 +162,29 @@ class Orthanc:
         """Return the Orthanc ids of all instances."""
         return list(self._call("GET", "/instances"))
 
+    def instances_of(self, orthanc_id: str) -> list[str]:
+        """Return the Orthanc ids of the instances of a patient, study or series; of an instance its own.
+
+        Parameters
+        ----------
+        orthanc_id
+            Any of these; which, the server says.
+
+        Returns
+        -------
+        list of str
+            Empty if the server has no such thing.
+        """
+        for level in ("instances", "series", "studies", "patients"):
+            status, body = self._request("GET", f"/{level}/{orthanc_id}")
+            if status == 404:
+                continue
+            self._good(f"GET /{level}/…", status, body)
+            if level == "instances":
+                return [orthanc_id]
+            return [str(item["ID"]) for item in self._call("GET", f"/{level}/{orthanc_id}/instances")]
+        return []
+
     def count(self) -> int:
         """Return how many instances the server holds."""
         return int(self._call("GET", "/statistics")["CountInstances"])

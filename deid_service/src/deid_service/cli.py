@@ -6,6 +6,7 @@
 ``match QUERY FILES``   prints the files that a query finds
 ``keygen PATH``         makes a pseudonym key
 ``table IN.csv OUT.csv`` cleans a table of health records; see :mod:`deid_service.tables`
+``send LOCATION``       cleans what lies somewhere and sends it; see :mod:`deid_service.sending`
 ``mapping``             looks up pseudonyms; see :mod:`deid_service.broker`
 ``run`` and others      the service; see :mod:`deid_service.pipeline.cli`
 ======================  ================================================================
@@ -42,7 +43,7 @@ __all__ = ["main"]
 _OK: Final = 0
 _REFUSED: Final = 1
 _USAGE: Final = 2
-_SERVICE: Final = ("pipeline", "broker")
+_SERVICE: Final = ("pipeline", "broker", "sending")
 _QUIET_SECONDS: Final = 2.0
 _REPORT_SECONDS: Final = 1.0
 

@@ -1,0 +1,31 @@
+"""Addresses on S3, and a client whose errors can be shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+__all__ = ["address", "client", "reason"]
+
+
+def address(location: str) -> tuple[str, str]:
+    """Split ``s3://bucket/key`` into bucket and key; either may be empty."""
+    parts = urlsplit(location)
+    return parts.netloc, location[len("s3://") + len(parts.netloc) :].lstrip("/")
+
+
+def client() -> S3Client:
+    """Make a client. Credentials, region and AWS_ENDPOINT_URL come from the environment, as boto3 reads it."""
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client("s3", config=Config(connect_timeout=10, read_timeout=60, retries={"max_attempts": 4}))
+
+
+def reason(error: BaseException) -> str:
+    """Name an error of boto3 without its message, which can quote keys."""
+    code = getattr(error, "response", {}).get("Error", {}).get("Code")
+    return str(code) if code else type(error).__name__

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from deid_service.cli import main
+from deid_service.files.progress import Progress
 from pydicom import Dataset, dcmread
 
 from deid_service import PseudonymKey
@@ -83,6 +85,71 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, originals: Path, key_file: Pat
     target = tmp_path / "clean"
     assert main(["file", str(originals), str(target), "--key-file", str(key_file), "--dry-run"]) == 0
     assert not target.exists()
+
+
+def test_a_dry_run_tells_every_change_and_values_only_when_asked(
+    tmp_path: Path, originals: Path, key_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["file", str(originals), str(tmp_path / "clean"), "--key-file", str(key_file), "--dry-run"]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("file 1: cleaned (labels: ALL)\n")
+    assert re.search("^  randomized +PatientID$", said, re.MULTILINE)
+    assert re.search("^  shifted +StudyDate$", said, re.MULTILINE)
+    for value in ("Mustermann", "4711", "20240310", "1.2.276"):
+        assert value not in said
+    assert main([*command, "--show-values"]) == 0
+    said = capsys.readouterr().out
+    assert re.search('^  randomized +PatientID: "PID-4711" -> "[A-Za-z0-9]{8}"$', said, re.MULTILINE)
+    report = tmp_path / "report.json"
+    assert main([*command, "--show-values", "--report", str(report)]) == 0
+    assert capsys.readouterr().out == ""
+    assert report.stat().st_mode & 0o777 == 0o600
+    changes = {change["path"]: change for change in json.loads(report.read_text())["files"][0]["changes"]}
+    assert changes["StudyDate"]["before"] == "20240310"
+    assert changes["StudyDate"]["after"] != "20240310"
+    assert changes["IssuerOfPatientID"] == {
+        "path": "IssuerOfPatientID",
+        "action": "removed",
+        "before": "KLINIKUM",
+        "after": None,
+    }
+    assert main(["file", str(originals), str(tmp_path / "c"), "--key-file", str(key_file), "--show-values"]) == 2
+
+
+def test_many_files_in_several_processes_are_the_same_as_in_one(
+    tmp_path: Path, fresh_instance: Callable[[], Dataset], written: Callable[..., bytes], key_file: Path
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(60):
+        instance = fresh_instance()
+        instance.SOPInstanceUID = f"1.2.3.{number % 59 + 1}"  # the last is the first again
+        (folder / f"{number:02}.dcm").write_bytes(written(instance))
+    (folder / "note.txt").write_text("no DICOM")
+    trees = []
+    for processes in ("1", "2"):
+        target, report = tmp_path / f"out{processes}", tmp_path / f"report{processes}.json"
+        command = ["file", str(folder), str(target), "--key-file", str(key_file), "--report", str(report)]
+        assert main([*command, "--processes", processes]) == 1
+        files = json.loads(report.read_text())["files"]
+        assert [file.get("reason") for file in files] == [None] * 59 + ["duplicate", "not_dicom"]
+        trees.append({path.relative_to(target): path.read_bytes() for path in target.rglob("*") if path.is_file()})
+    assert len(trees[0]) == 59
+    assert trees[0] == trees[1]
+
+
+def test_the_bar_is_for_terminals(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deid_service.files.progress._QUIET_SECONDS", -1)
+    monkeypatch.setattr("deid_service.files.progress._REPORT_SECONDS", -1)
+    progress = Progress(4)
+    progress.count("cleaned")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    progress.count("refused")
+    assert f"[{'#' * 15}{'.' * 15}] 2 of 4 files: 1 cleaned, 0 discarded, 1 refused" in capsys.readouterr().err
+    progress.finish()
+    assert capsys.readouterr().err.endswith("/s)\n")
 
 
 def test_one_file_and_a_discarded_one(

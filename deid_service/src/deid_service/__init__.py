@@ -1,5 +1,6 @@
 """De-identify DICOM by rules: a clean copy, or quarantine, never a third way."""
 
+from deid_service.comparison import Comparison, compare
 from deid_service.engine import Deidentifier
 from deid_service.errors import REFUSAL_REASONS, DeidError, KeyFileError, OutputError, Problem, Refused, RulesError
 from deid_service.outcomes import Change, Cleaned, Discarded, Mapping
@@ -10,6 +11,7 @@ __all__ = [
     "REFUSAL_REASONS",
     "Change",
     "Cleaned",
+    "Comparison",
     "DeidError",
     "Deidentifier",
     "Discarded",
@@ -21,6 +23,7 @@ __all__ = [
     "Refused",
     "Rules",
     "RulesError",
+    "compare",
     "default_rules_path",
     "load_rules",
 ]

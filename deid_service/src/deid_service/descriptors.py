@@ -424,7 +424,7 @@ def _dates_in_word(word: str) -> Iterator[str]:
     if len(word) < 7 or not word[0].isdigit():
         return
     digits = word[:8]
-    if digits.isdigit() and len(digits) == 8 and (len(word) == 8 or len(word) in (10, 12, 14) or word[8] == "t"):
+    if digits.isdigit() and len(digits) == 8 and (len(word) in (8, 10, 12) or len(word) >= 14 or word[8] == "t"):
         yield digits
         if len(word) == 8:
             yield digits[4:] + digits[2:4] + digits[:2]

@@ -1,0 +1,62 @@
+"""What each of the shipped rules files promises, as far as the key asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import deid_service
+
+_RULES = Path(deid_service.__file__).parent / "rules"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The promises of a rules file.
+
+    Attributes
+    ----------
+    name
+        Name of the rules file without ending.
+    dates_shifted
+        Dates stay, moved by one number of days for each patient; otherwise they go.
+    patient_id
+        A pseudonym stands in Patient ID; otherwise it may be empty.
+    descriptors
+        ``held``: an instance whose descriptions name the patient is refused; ``cleaned``: the description stays without
+        the names; ``removed``: descriptions go.
+    characteristics
+        Sex, age, size and weight stay.
+    safe_private
+        Private elements that PS3.15 calls safe stay.
+    whole_profile
+        Everything that the table of PS3.15 Annex E names goes or changes.
+    kept_options
+        Columns of that table: what they keep or clean is not planted with words that nobody can recognise.
+    """
+
+    name: str
+    dates_shifted: bool
+    patient_id: bool
+    descriptors: str
+    characteristics: bool
+    safe_private: bool
+    whole_profile: bool
+    kept_options: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        """The rules file."""
+        return _RULES / f"{self.name}.yaml"
+
+
+POLICIES = [
+    policy
+    for policy in (
+        Policy("default", True, True, "held", True, False, False),
+        Policy("basic", False, False, "removed", False, False, True),
+        Policy("research", True, True, "cleaned", True, True, True, ("rtnPatCharsOpt", "cleanDescOpt")),
+    )
+    if policy.path.exists()
+]
+"""Those whose rules file exists."""

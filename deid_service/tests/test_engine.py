@@ -7,7 +7,6 @@ import threading
 import zlib
 from collections.abc import Callable
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -95,7 +94,7 @@ def test_preamble_and_file_meta_are_made_anew_and_the_rest_stays(
 def test_same_rules_key_and_bytes_give_the_same_bytes_in_every_thread(
     instance: Dataset, written: Callable[..., bytes], key: PseudonymKey
 ) -> None:
-    rules = (Path(__file__).parents[1] / "src/deid_service/rules/default.yaml").read_text()
+    rules = default_rules_path().read_text()
     data = written(instance)
     shared = Deidentifier(load_rules(rules), key)
     results = []

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from deid_service.profiles import Option, load_table
+from deid_service.profiles.describe import page
 from deid_service.profiles.safe_private import safe_private_elements, safe_vr
 from deid_service.profiles.table import read_table
 from deid_service.profiles.types import known_sop_classes, types_of
@@ -108,3 +109,13 @@ def test_types_of_attributes_where_they_stand() -> None:
     assert not types_of(None).known
     assert types_of("ct-image", refers=True).type_of(tag["SourceImageSequence"]) == "1"
     assert len(known_sop_classes()) >= 175
+
+
+def test_the_page_of_the_documentation_is_current() -> None:
+    written = Path(__file__).parents[2] / "docs/rules-files.md"
+    assert written.read_text("utf-8") == page(), "run: python -m deid_service.profiles.describe docs/rules-files.md"
+    lines = [line for line in page().splitlines() if line.startswith(("| (", "| gggg"))]
+    assert len(lines) == len(load_table().rows)
+    birth = next(line for line in lines if "| PatientBirthDate |" in line)
+    assert birth.endswith("| Z |  | emptied | emptied | kept |")
+    assert "removed unless safe" in lines[-1]

@@ -106,7 +106,8 @@ def test_own_rules_are_used(service: Path, folder: Path, monkeypatch: pytest.Mon
     monkeypatch.delenv("RPACS_RULES")
     rules = service / "own.yaml"
     rules.write_text(
-        default_rules_path().read_text("utf-8").replace('Value: "rpacs-deid default rules"', 'Value: "own rules"')
+        "ScopeToForward: {Labels: ALL}\nProfile: {Name: Basic}\nTransformations:\n  - Scope: {Labels: ALL}\n"
+        "    AddTags: {Tag: DeidentificationMethod, VR: LO, Value: own rules, OverwriteIfExists: true}\n"
     )
     assert main(["send", str(folder), "--destination", str(service / "a")]) == 2
     assert main(["send", str(folder), "--destination", str(service / "a"), "--rules", str(rules)]) == 0

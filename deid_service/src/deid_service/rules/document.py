@@ -124,7 +124,7 @@ class Rules:
 
 def default_rules_path() -> Path:
     """Return the path of the rules file that this package brings along."""
-    return Path(__file__).with_name("default.yaml")
+    return Path(__file__).with_name("research.yaml")
 
 
 def load_rules(source: str | os.PathLike[str]) -> Rules:

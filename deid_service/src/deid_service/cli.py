@@ -29,7 +29,7 @@ from deid_service.errors import DeidError, RulesError
 from deid_service.files.cleaning import files_below
 from deid_service.files.cli import add_commands as add_file
 from deid_service.pseudonyms import PseudonymKey
-from deid_service.rules import default_rules_path, load_rules
+from deid_service.rules import default_rules_path, load_rules, path_or_s3
 from deid_service.tables.cli import add_commands as add_table
 
 __all__ = ["main"]
@@ -76,7 +76,13 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     check = commands.add_parser("check", help="say whether a rules file is in order", description=_check.__doc__)
-    check.add_argument("rules", type=Path, nargs="?", default=default_rules_path(), help="default: the built-in rules")
+    check.add_argument(
+        "rules",
+        type=path_or_s3,
+        nargs="?",
+        default=default_rules_path(),
+        help="or s3://BUCKET/KEY; default: the built-in rules",
+    )
     check.set_defaults(function=_check)
 
     add_file(commands)

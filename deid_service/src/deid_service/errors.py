@@ -3,10 +3,11 @@
 ::
 
     DeidError
-    ├── RulesError       a rules file that must not be used: every problem, with line, column and hint
-    ├── KeyFileError     a pseudonym key that is missing, malformed or readable by others
-    ├── OutputError      a clean copy or report that cannot be written
-    └── Refused          one instance that cannot be cleaned: quarantine it, never forward it
+    ├── RulesError         a rules file that must not be used: every problem, with line, column and hint
+    ├── RulesSourceError   a rules file that cannot be fetched from S3 just now
+    ├── KeyFileError       a pseudonym key that is missing, malformed or readable by others
+    ├── OutputError        a clean copy or report that cannot be written
+    └── Refused            one instance that cannot be cleaned: quarantine it, never forward it
 
 No message of :class:`Refused` holds a value of the instance: it may be logged, stored and shown.
 """
@@ -16,7 +17,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["REFUSAL_REASONS", "DeidError", "KeyFileError", "OutputError", "Problem", "Refused", "RulesError"]
+__all__ = [
+    "REFUSAL_REASONS",
+    "DeidError",
+    "KeyFileError",
+    "OutputError",
+    "Problem",
+    "Refused",
+    "RulesError",
+    "RulesSourceError",
+]
 
 REFUSAL_REASONS: dict[str, str] = {
     "not_dicom": "the bytes are not a DICOM file with preamble, prefix and file meta information",
@@ -86,6 +96,13 @@ class RulesError(DeidError):
         count = len(self.problems)
         head = f"{self.source}: {count} problem{'' if count == 1 else 's'}"
         return "\n".join([head, *(f"  {problem}" for problem in self.problems)])
+
+
+class RulesSourceError(DeidError):
+    """A rules file cannot be fetched from S3. Its message names the remedy and no credential.
+
+    Only what follows a file's changes meets it: `deid_service.load_rules` makes a `RulesError` of it.
+    """
 
 
 class KeyFileError(DeidError):

@@ -6,7 +6,7 @@ variable                       meaning
 ``RPACS_DATABASE_URL``         PostgreSQL address of the role that owns the schema ``deid``
 ``RPACS_INGEST_URL``           ingest Orthanc, ``http://user:password@host:port``
 ``RPACS_RESEARCH_URL``         research Orthanc, likewise
-``RPACS_RULES``                path of the rules file; read again when it changes
+``RPACS_RULES``                rules file, a path or ``s3://bucket/key``; read again when it changes
 ``RPACS_PSEUDONYM_KEY_FILE``   path of the pseudonym key (``rpacs-deid keygen`` makes one)
 ``RPACS_INBOX``                optional: folder whose files are uploaded to the ingest Orthanc
 ``RPACS_INBOX_REFUSED``        needed with ``RPACS_INBOX``: where files go that are not DICOM
@@ -23,7 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from deid_service.errors import RulesSourceError
 from deid_service.pipeline.errors import SettingsError
+from deid_service.rules import S3Address
 
 __all__ = ["Settings"]
 
@@ -39,7 +41,7 @@ class Settings:
     ingest_url, research_url
         Orthanc addresses with user and password.
     rules
-        Path of the rules file.
+        Path of the rules file, or its ``s3://bucket/key``, whose credentials are the machine's and never settings.
     pseudonym_key_file
         Path of the pseudonym key.
     inbox, inbox_refused
@@ -49,7 +51,7 @@ class Settings:
     database_url: str = field(repr=False)
     ingest_url: str = field(repr=False)
     research_url: str = field(repr=False)
-    rules: Path
+    rules: Path | str
     pseudonym_key_file: Path
     inbox: Path | None = None
     inbox_refused: Path | None = None
@@ -72,7 +74,7 @@ class Settings:
         database_url = read.database("RPACS_DATABASE_URL")
         ingest_url = read.orthanc("RPACS_INGEST_URL")
         research_url = read.orthanc("RPACS_RESEARCH_URL")
-        rules = read.path("RPACS_RULES", "path of the rules file")
+        rules = read.path_or_s3("RPACS_RULES", "path of the rules file, or s3://bucket/key")
         key = read.path("RPACS_PSEUDONYM_KEY_FILE", "path of the pseudonym key; `rpacs-deid keygen` makes one")
         inbox = read.optional_path("RPACS_INBOX")
         refused = read.optional_path("RPACS_INBOX_REFUSED")
@@ -147,6 +149,16 @@ class _Reader:
 
     def path(self, name: str, meaning: str) -> Path:
         return Path(self._text(name, meaning))
+
+    def path_or_s3(self, name: str, meaning: str) -> Path | str:
+        value = self._text(name, meaning)
+        if not S3Address.is_one(value):
+            return Path(value)
+        try:
+            return str(S3Address.parse(value))
+        except RulesSourceError as error:
+            self.problems.append(f"{name}: {error}")
+            return value
 
     def optional_path(self, name: str) -> Path | None:
         value = self.environment.get(name, "").strip()

@@ -84,6 +84,7 @@ class Deployment:
         self.write_rules("Somewhere")
         PseudonymKey.generate(self.key)
         self.processes: list[subprocess.Popen[bytes]] = []
+        self.extra: dict[str, str] = {}
 
     def upload(self, *instances: bytes) -> None:
         """Let instances arrive in the ingest Orthanc."""
@@ -105,6 +106,7 @@ class Deployment:
             "RPACS_PSEUDONYM_KEY_FILE": str(self.key),
             "RPACS_INBOX": str(self.inbox),
             "RPACS_INBOX_REFUSED": str(self.refused),
+            **self.extra,
         }
 
     def _command(self, *arguments: str) -> list[str]:

@@ -37,7 +37,9 @@ class Task:
 
     Attributes
     ----------
-    rules, key_file : Path
+    rules : Path or str
+        Rules file: a path, or ``s3://bucket/key``.
+    key_file : Path
         Read by each process: a key does not travel.
     source, destination : Path
         A file and a file, or a folder and a folder.
@@ -47,7 +49,7 @@ class Task:
         Whether records say what each value was and became.
     """
 
-    rules: Path
+    rules: Path | str
     key_file: Path
     source: Path
     destination: Path

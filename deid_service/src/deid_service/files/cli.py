@@ -12,7 +12,7 @@ from typing import Any
 from deid_service._output import private_text
 from deid_service.files.cleaning import Task, clean_files, files_below
 from deid_service.files.progress import Progress
-from deid_service.rules import default_rules_path
+from deid_service.rules import default_rules_path, path_or_s3
 
 __all__ = ["add_commands"]
 
@@ -28,7 +28,9 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     file = subparsers.add_parser("file", help="clean files or folders", description=_file.__doc__)
     file.add_argument("source", type=Path, metavar="SRC", help="a DICOM file, or a folder (with all below it)")
     file.add_argument("destination", type=Path, metavar="DST", help="a file for a file, a folder for a folder")
-    file.add_argument("--rules", type=Path, default=default_rules_path(), help="default: the built-in rules")
+    file.add_argument(
+        "--rules", type=path_or_s3, default=default_rules_path(), help="or s3://BUCKET/KEY; default: the built-in rules"
+    )
     file.add_argument("--key-file", type=Path, required=True, help="pseudonym key; make one with keygen")
     file.add_argument("--report", type=Path, help="write what was done as JSON")
     file.add_argument(

@@ -37,7 +37,6 @@ __all__ = ["Service", "supervise"]
 
 _log = logging.getLogger("deid_service.pipeline")
 
-_RULES_SECONDS = 2.0
 _REPORT_SECONDS = 1.0
 _FOLDER_SECONDS = 0.5
 _GRACE_SECONDS = 20.0
@@ -134,6 +133,7 @@ class Service:
     def _close(self) -> None:
         if self._folder is not None:
             self._folder.close()
+        self._rules.close()
         self._ingest.close()
         self._research.close()
 
@@ -153,7 +153,7 @@ class Service:
     async def _follow_rules(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             await asyncio.to_thread(self._rules.refresh)
-            await pause(stop, _RULES_SECONDS)
+            await pause(stop, self._rules.interval)
 
     async def _empty_folder(self, stop: asyncio.Event) -> None:
         while self._folder is not None and not stop.is_set():

@@ -12,11 +12,12 @@ from dicom_query import evaluate
 from pydicom import Dataset
 from yaml.nodes import Node
 
-from deid_service.errors import Problem, RulesError
+from deid_service.errors import Problem, RulesError, RulesSourceError
 from deid_service.profiles.section import Profile, read_profile
 from deid_service.profiles.types import known_sop_classes
 from deid_service.rules.compile import Entry, Plan
 from deid_service.rules.labels import ALL, Category, Label, read_categories, read_labels
+from deid_service.rules.s3_file import S3Address, S3File
 from deid_service.rules.schema import Problems
 from deid_service.rules.scope import Scope, read_scope
 from deid_service.rules.table import Table, read_table
@@ -24,7 +25,7 @@ from deid_service.transforms import AddTags, DeleteTags, RandomizeText, Randomiz
 from deid_service.transforms.shift_date_time import share_days
 from deid_service.transforms.transcode import read_transcode
 
-__all__ = ["Rules", "default_rules_path", "load_rules"]
+__all__ = ["Rules", "default_rules_path", "load_rules", "parse_rules"]
 
 _SECTIONS: Final = ("Labels", "Categories", "ScopeToForward", "Transformations", "Profile", "Table")
 _TRANSFORMATIONS: Final = ("ShiftDateTime", "RandomizeText", "RandomizeUID", "AddTags", "DeleteTags", "Transcode")
@@ -133,7 +134,8 @@ def load_rules(source: str | os.PathLike[str]) -> Rules:
     Parameters
     ----------
     source : str or path-like
-        Path of the file. A str that holds a line break or ``": "`` is taken for the text itself.
+        Path of the file, or ``s3://bucket/key`` (:mod:`deid_service.rules.s3_file` says whose credentials are used). A
+        str that holds a line break or ``": "`` is taken for the text itself.
 
     Returns
     -------
@@ -146,14 +148,47 @@ def load_rules(source: str | os.PathLike[str]) -> Rules:
     """
     if isinstance(source, str) and ("\n" in source or ": " in source):
         return _load(source, "rules")
-    path = Path(source)
     try:
-        text = path.read_text("utf-8")
+        data = _read_s3(source) if isinstance(source, str) and S3Address.is_one(source) else Path(source).read_bytes()
     except OSError as error:
-        raise RulesError([Problem(1, 1, f"cannot read the file: {error.strerror}")], str(path)) from None
+        raise RulesError([Problem(1, 1, f"cannot read the file: {error.strerror}")], str(source)) from None
+    except RulesSourceError as error:
+        raise RulesError([Problem(1, 1, f"cannot read the file: {error}")], str(source)) from None
+    return parse_rules(data, str(source))
+
+
+def parse_rules(data: bytes, name: str) -> Rules:
+    """Read what a rules file holds.
+
+    Parameters
+    ----------
+    data : bytes
+        Content of the file.
+    name : str
+        Name of the file, for messages.
+
+    Returns
+    -------
+    Rules
+
+    Raises
+    ------
+    RulesError
+        As by :func:`load_rules`.
+    """
+    try:
+        text = data.decode("utf-8")
     except UnicodeDecodeError:
-        raise RulesError([Problem(1, 1, "the file is not UTF-8 text")], str(path)) from None
-    return _load(text, str(path))
+        raise RulesError([Problem(1, 1, "the file is not UTF-8 text")], name) from None
+    return _load(text, name)
+
+
+def _read_s3(address: str) -> bytes:
+    file = S3File(S3Address.parse(address))
+    try:
+        return file.read() or b""
+    finally:
+        file.close()
 
 
 def _load(text: str, name: str) -> Rules:

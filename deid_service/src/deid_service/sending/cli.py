@@ -20,7 +20,7 @@ from deid_service.errors import DeidError, KeyFileError, OutputError, RulesError
 from deid_service.pipeline.errors import SettingsError
 from deid_service.pipeline.schema import explain
 from deid_service.pseudonyms import PseudonymKey
-from deid_service.rules import load_rules
+from deid_service.rules import load_rules, path_or_s3
 from deid_service.sending.destinations import open_destination
 from deid_service.sending.sources import Original, open_source
 from deid_service.sending.transfer import JournalWriter, Record, transfer
@@ -38,7 +38,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     """
     send = subparsers.add_parser("send", help="clean instances and send them somewhere", description=_send.__doc__)
     send.add_argument("location", help="orthanc://ID (of the ingest Orthanc), s3://BUCKET/KEY, a file or a folder")
-    send.add_argument("--rules", type=Path, help="default: those of the service (RPACS_RULES)")
+    send.add_argument("--rules", type=path_or_s3, help="default: those of the service (RPACS_RULES)")
     send.add_argument("--key-file", type=Path, help="default: that of the service (RPACS_PSEUDONYM_KEY_FILE)")
     send.add_argument("--destination", help="a folder, s3://BUCKET/PREFIX or env:NAME; default: env:RPACS_RESEARCH_URL")
     send.add_argument("--log", type=Path, help="append a line of JSON for each instance, without values")
@@ -52,7 +52,7 @@ def _send(arguments: argparse.Namespace) -> int:
     the pseudonyms go into the journal first. Exit code 1 says that something was refused or could not be sent.
     """
     try:
-        rules = arguments.rules or Path(_variable("RPACS_RULES", "name a rules file with --rules"))
+        rules = arguments.rules or path_or_s3(_variable("RPACS_RULES", "name a rules file with --rules"))
         key_file = arguments.key_file or Path(_variable("RPACS_PSEUDONYM_KEY_FILE", "name a key with --key-file"))
         key = PseudonymKey.from_file(key_file)
         deidentifier = Deidentifier(load_rules(rules), key)

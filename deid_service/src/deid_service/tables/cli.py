@@ -12,7 +12,7 @@ from pathlib import Path
 from deid_service._output import private_text
 from deid_service.engine import Deidentifier
 from deid_service.pseudonyms import PseudonymKey
-from deid_service.rules import default_rules_path, load_rules
+from deid_service.rules import default_rules_path, load_rules, path_or_s3
 from deid_service.tables.files import TableError, clean_table
 
 __all__ = ["add_commands"]
@@ -33,7 +33,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     )
     table.add_argument("source", type=Path, metavar="IN.csv")
     table.add_argument("destination", type=Path, metavar="OUT.csv")
-    table.add_argument("--rules", type=Path, default=default_rules_path(), help="with a section Table")
+    table.add_argument("--rules", type=path_or_s3, default=default_rules_path(), help="with a section Table")
     table.add_argument("--key-file", type=Path, required=True, help="pseudonym key: that of the images")
     table.add_argument("--report", type=Path, help="write what was done as JSON, without values")
     table.set_defaults(function=_table)

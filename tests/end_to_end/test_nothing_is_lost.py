@@ -125,8 +125,7 @@ def test_a_malformed_file_in_the_inbox_is_set_aside_with_a_reason(stack, studies
 def test_a_file_dropped_into_the_inbox_becomes_searchable(stack, studies, person):
     admin = person("admin")
     before = admin.api("count", params={"level": "instance"}).json()["count"]
-    (stack.settings.var / "inbox" / "sub").mkdir()
-    (stack.settings.var / "inbox" / "sub" / "scan").write_bytes(_small_series(1)[0])
+    (stack.settings.var / "inbox" / "scan").write_bytes(_small_series(1)[0])
     wait_for(
         lambda: admin.api("count", params={"level": "instance"}).json()["count"] == before + 1,
         60,

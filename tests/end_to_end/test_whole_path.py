@@ -105,5 +105,9 @@ def test_an_image_whose_pixels_may_name_the_patient_stays_on_the_clinical_side(s
 
 
 def test_the_whole_stack_says_that_it_is_healthy(stack, studies):
-    status = wait_for(lambda: (now := stack.status()).healthy and now, 30, lambda: repr(stack.status()), every=0.5)
+    def unwell() -> str:
+        now = stack.status()
+        return "\n".join([f"{part.name}: {part.detail}" for part in now.parts if not part.healthy] + now.problems)
+
+    status = wait_for(lambda: (now := stack.status()).healthy and now, 30, unwell, every=0.5)
     assert {part.name for part in status.parts} >= {"ingest", "research", "deid", "indexer", "jupyterhub", "gateway"}

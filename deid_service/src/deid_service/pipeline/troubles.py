@@ -35,7 +35,7 @@ class Troubles:
             if not said:
                 self._logged[topic] = now
         if not said:
-            _log.warning("%s. Nothing is lost; trying again.", text.rstrip("."))
+            _log.warning("%s Nothing is lost; trying again.", text if text.endswith(("?", ".")) else f"{text}.")
 
     def clear(self, topic: str) -> None:
         """Note that it is well again; logged if it was not."""

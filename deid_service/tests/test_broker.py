@@ -185,3 +185,39 @@ def test_without_the_database_the_command_says_so(
     said = capsys.readouterr().err
     assert "does not answer" in said
     assert "hidden" not in said
+
+
+def test_a_lost_journal_is_made_anew_from_originals_rules_and_key(
+    filled: Cleaned,
+    url: str,
+    tmp_path: Path,
+    instance: Dataset,
+    written: Callable[..., bytes],
+    key: PseudonymKey,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    originals = tmp_path / "originals"
+    originals.mkdir()
+    (originals / "1.dcm").write_bytes(written(instance))
+    (originals / "2.dcm").write_bytes(written(instance))
+    key_file = tmp_path / "key"
+    key_file.touch(0o600)
+    key_file.write_bytes(bytes(range(32)))
+    query = b"SELECT kind, scope, original, replacement FROM journal ORDER BY digest"
+    with psycopg.connect(conninfo(url)) as connection:
+        before = connection.execute(query).fetchall()
+        connection.execute("TRUNCATE journal")
+    command = ["mapping", "regenerate", str(originals), "--rules", str(default_rules_path()), "--key-file"]
+    command.append(str(key_file))
+    assert main([*command, "--journal"]) == 0
+    with psycopg.connect(conninfo(url)) as connection:
+        assert connection.execute(query).fetchall() == before != []
+    assert main([*command, "--out", str(tmp_path / "all.csv")]) == 0
+    assert (tmp_path / "all.csv").stat().st_mode & 0o777 == 0o600
+    lines = read_csv((tmp_path / "all.csv").read_text())
+    assert sorted(tuple(line.values()) for line in lines) == sorted(before)
+    (originals / "note.txt").write_text("Mustermann")
+    assert main([*command, "--out", str(tmp_path / "all.csv")]) == 1
+    said = capsys.readouterr()
+    assert "3 originals: 2 gave their pseudonyms" in said.err
+    assert "Mustermann" not in said.err + said.out

@@ -98,6 +98,33 @@ def test_row_and_image_agree(
     assert "note" not in row
 
 
+def test_row_and_image_agree_by_rules_of_ones_own(
+    table: Callable[..., list[dict[str, str]]],
+    instance: Dataset,
+    written: Callable[..., bytes],
+    key: PseudonymKey,
+) -> None:
+    rules = (
+        "ScopeToForward: {Labels: ALL}\nTransformations:\n  - Scope: {Labels: ALL}\n"
+        "    ShiftDateTime: [{TagPatterns: '*/{DA}', ShiftBy: 300, ReuseMapping: SamePatient}]\n"
+        "    RandomizeUID: [{TagPatterns: '*/{UI}', PrefixUID: 1.2.3.4.}]\n"
+        "    RandomizeText:\n"
+        "      - {TagPatterns: [PatientID, PatientName], IgnoreCase: true, ReuseMapping: SamePatient}\n"
+        "      - {TagPatterns: AccessionNumber, ReuseMapping: SameStudy}\n"
+        "    DeleteTags: [{TagPatterns: '*/IssuerOf*', Action: Remove}]\n" + TABLE
+    )
+    outcome = Deidentifier(load_rules(rules), key).clean(written(instance))
+    assert isinstance(outcome, Cleaned)
+    image = dcmread(BytesIO(outcome.data))
+    [row] = table(ROW, rules=rules)
+    for column, keyword in {"mrn": "PatientID", "name": "PatientName", "acc": "AccessionNumber"}.items():
+        assert row[column] == image[keyword].value != instance[keyword].value
+    assert row["study"] == image.StudyInstanceUID
+    assert row["study"].startswith("1.2.3.4.")
+    for column, keyword in {"birth": "PatientBirthDate", "seen": "StudyDate"}.items():
+        assert "".join(reversed(row[column].split("."))) == image[keyword].value != instance[keyword].value
+
+
 def test_intervals_survive_and_patients_differ(table: Callable[..., list[dict[str, str]]]) -> None:
     later = [*ROW[:4], "20.03.2024", *ROW[5:]]
     other = ["PID-4712", *ROW[1:]]

@@ -4,6 +4,7 @@
 module             holds
 =================  ====================================================================================
 `lookups`          reading the journal, each time leaving a line in the table ``lookup``
+`regenerate`       making the pseudonyms anew, should the journal be lost
 `cli`              ``rpacs-deid mapping``
 =================  ====================================================================================
 """

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import sys
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 import psycopg
 
 from deid_service._output import private_text
 from deid_service.broker.lookups import KINDS, Broker, Entry
+from deid_service.broker.regenerate import regenerate
+from deid_service.engine import Deidentifier
 from deid_service.errors import DeidError
+from deid_service.files import files_below
+from deid_service.journal_writer import JournalWriter
+from deid_service.outcomes import Mapping
 from deid_service.pipeline.schema import explain
+from deid_service.pseudonyms import PseudonymKey
+from deid_service.rules import load_rules
 from deid_service.settings import Settings
 
 __all__ = ["add_commands"]
@@ -41,6 +51,16 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     lookup.add_argument("--reason", required=True, help="why; goes into the record of lookups")
     lookup.add_argument("value", help="an original or a pseudonym; - reads it from standard input")
     lookup.set_defaults(function=_lookup)
+    anew = actions.add_parser(
+        "regenerate", help="make the pseudonyms anew from originals, rules and key", description=_regenerate.__doc__
+    )
+    anew.add_argument("sources", nargs="+", type=Path, metavar="SRC", help="DICOM files or folders: the originals")
+    anew.add_argument("--rules", type=Path, required=True, help="the rules of that time")
+    anew.add_argument("--key-file", type=Path, required=True, help="the pseudonym key of that time")
+    where = anew.add_mutually_exclusive_group(required=True)
+    where.add_argument("--out", type=Path, metavar="FILE", help="write them as CSV with mode 0600")
+    where.add_argument("--journal", action="store_true", help="write them into the journal (RPACS_DATABASE_URL)")
+    anew.set_defaults(function=_regenerate)
     record = actions.add_parser("record", help="show who looked up what kind, when and why")
     record.set_defaults(function=_record)
 
@@ -76,6 +96,50 @@ def _lookup(arguments: argparse.Namespace) -> int:
         return 1
     csv.writer(sys.stdout, lineterminator="\n").writerows(_lines(found, arguments.kind))
     return 0
+
+
+def _regenerate(arguments: argparse.Namespace) -> int:
+    """Make the pseudonyms anew from the originals, the rules and the key, should the journal be lost.
+
+    Nothing is sent. Into the journal only those are written that it lacks. Exit code 1 if an original was refused.
+    """
+    deidentifier = Deidentifier(load_rules(arguments.rules), PseudonymKey.from_file(arguments.key_file))
+    paths = [path for source in arguments.sources for path in files_below(source)]
+    counts: Counter[str] = Counter()
+    with contextlib.ExitStack() as stack:
+        write = _to_journal() if arguments.journal else _to_csv(stack.enter_context(private_text(arguments.out)))
+        for found in regenerate(paths, deidentifier):
+            counts[found.outcome] += 1
+            write(found.mappings)
+    print(
+        f"{len(paths)} originals: {counts['cleaned']} gave their pseudonyms, {counts['discarded']} are outside of the"
+        f" rules' scope, {counts['refused']} were refused",
+        file=sys.stderr,
+    )
+    return 1 if counts["refused"] or not paths else 0
+
+
+def _to_journal() -> Callable[[Sequence[Mapping]], None]:
+    try:
+        return JournalWriter(Settings.database_from_environment())
+    except psycopg.Error as error:
+        raise DeidError(explain(error)) from None
+
+
+def _to_csv(file: TextIO) -> Callable[[Sequence[Mapping]], None]:
+    """Return a function that writes each mapping once."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(("kind", "scope", "original", "replacement"))
+    seen: set[tuple[str, str, str]] = set()
+
+    def write(mappings: Sequence[Mapping]) -> None:
+        for mapping in mappings:
+            key = (mapping.kind, mapping.scope, mapping.original)
+            if key not in seen:
+                seen.add(key)
+                writer.writerow((*key, mapping.replacement))
+
+    return write
 
 
 def _record(arguments: argparse.Namespace) -> int:  # noqa: ARG001 - every command takes them

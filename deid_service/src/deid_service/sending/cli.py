@@ -17,13 +17,14 @@ import psycopg
 
 from deid_service.engine import Deidentifier
 from deid_service.errors import DeidError, KeyFileError, OutputError, RulesError
+from deid_service.journal_writer import JournalWriter
 from deid_service.pipeline.errors import SettingsError
 from deid_service.pipeline.schema import explain
 from deid_service.pseudonyms import PseudonymKey
 from deid_service.rules import load_rules, path_or_s3
 from deid_service.sending.destinations import open_destination
 from deid_service.sending.sources import Original, open_source
-from deid_service.sending.transfer import JournalWriter, Record, transfer
+from deid_service.sending.transfer import Record, transfer
 
 __all__ = ["add_commands"]
 

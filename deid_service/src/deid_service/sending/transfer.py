@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import psycopg
-
 from deid_service.engine import Deidentifier
 from deid_service.errors import Refused
-from deid_service.journal import Journal
 from deid_service.outcomes import Cleaned, Mapping
-from deid_service.pipeline.schema import conninfo, prepare
 from deid_service.sending.destinations import Destination
 from deid_service.sending.sources import Original, SourceError
 
-__all__ = ["JournalWriter", "Record", "transfer"]
+__all__ = ["Record", "transfer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,30 +35,6 @@ class Record:
     reason: str | None = None
     message: str | None = None
     instance: str | None = None
-
-
-class JournalWriter:
-    """Writes pseudonyms into the journal before the copies that bear them are sent.
-
-    Parameters
-    ----------
-    database_url : str
-        Address of the de-identifier's database.
-    """
-
-    def __init__(self, database_url: str) -> None:
-        prepare(database_url)
-        self._conninfo = conninfo(database_url)
-        self._journal = Journal()
-
-    def __call__(self, mappings: Sequence[Mapping]) -> None:
-        """Write mappings; those that this process wrote before cost nothing."""
-        asyncio.run(self._write(mappings))
-
-    async def _write(self, mappings: Sequence[Mapping]) -> None:
-        async with await psycopg.AsyncConnection.connect(self._conninfo) as connection:
-            written = await self._journal.write(connection, mappings)
-        self._journal.remember(written)
 
 
 def transfer(

@@ -1,0 +1,38 @@
+"""Writing the journal from a command that does one thing after the other; the service does so with its outcomes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import psycopg
+
+from deid_service.journal import Journal
+from deid_service.outcomes import Mapping
+from deid_service.pipeline.schema import conninfo, prepare
+
+__all__ = ["JournalWriter"]
+
+
+class JournalWriter:
+    """Writes pseudonyms into the journal before the copies that bear them are sent.
+
+    Parameters
+    ----------
+    database_url : str
+        Address of the de-identifier's database.
+    """
+
+    def __init__(self, database_url: str) -> None:
+        prepare(database_url)
+        self._conninfo = conninfo(database_url)
+        self._journal = Journal()
+
+    def __call__(self, mappings: Sequence[Mapping]) -> None:
+        """Write mappings; those that this process wrote before cost nothing."""
+        asyncio.run(self._write(mappings))
+
+    async def _write(self, mappings: Sequence[Mapping]) -> None:
+        async with await psycopg.AsyncConnection.connect(self._conninfo) as connection:
+            written = await self._journal.write(connection, mappings)
+        self._journal.remember(written)

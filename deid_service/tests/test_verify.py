@@ -205,6 +205,14 @@ def test_preamble_meta_and_structure(make: Make) -> None:
         assert refusal.value.reason_code == "verification_failed"
 
 
+def test_a_uid_that_says_it_is_something_else_is_refused(make: Make) -> None:
+    copy, source = make()
+    tags = [element.tag for element in read(copy).elements]
+    with pytest.raises(Refused) as refusal:
+        verify(copy.replace(b"\x08\x00\x18\x00UI", b"\x08\x00\x18\x00LO"), tags, source)
+    assert refusal.value.reason_code == "verification_failed"
+
+
 @given(at=st.integers(0, 2000), new=st.binary(max_size=6), removed=st.integers(0, 6))
 @settings(max_examples=300, deadline=None)
 @pytest.mark.filterwarnings("ignore")

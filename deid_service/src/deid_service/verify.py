@@ -34,6 +34,7 @@ _LAYOUTS: Final = 10_000
 _NAMES: Final = frozenset({0x00100010, 0x00101001, 0x00101005, 0x00101060})
 _BIRTH_DATE: Final = 0x00100030
 _CHARACTER_SET: Final = 0x00080005
+_UIDS: Final = frozenset({0x00080016, 0x00080018, 0x0020000D, 0x0020000E})
 _PIXELS: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _META: Final = frozenset(0x00020000 | number for number in (0x00, 0x01, 0x02, 0x03, 0x10, 0x12, 0x13))
 # Words of a vocabulary, or our own: a Mr. Sharp is no reason to hold back every image of a vendor's sharp kernel.
@@ -128,6 +129,8 @@ def _identifiers_kept(scan: Scan) -> PatientIdentifiers:
     codecs: tuple[str, ...] = ("iso8859",)
     values = []
     for tag, vr, start, stop in scan.entries:
+        if tag in _UIDS and not depth and vr not in (b"UI", b"UN"):
+            raise Refused("verification_failed", f"{tag_text(tag)} does not have the value representation of a UID")
         if vr == b"SQ":
             depth += 1
         elif tag == SEQUENCE_END:

@@ -23,7 +23,7 @@ from deid_service.journal_writer import JournalWriter
 from deid_service.outcomes import Mapping
 from deid_service.pipeline.schema import explain
 from deid_service.pseudonyms import PseudonymKey
-from deid_service.rules import load_rules
+from deid_service.rules import load_rules, path_or_s3
 from deid_service.settings import Settings
 
 __all__ = ["add_commands"]
@@ -55,7 +55,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
         "regenerate", help="make the pseudonyms anew from originals, rules and key", description=_regenerate.__doc__
     )
     anew.add_argument("sources", nargs="+", type=Path, metavar="SRC", help="DICOM files or folders: the originals")
-    anew.add_argument("--rules", type=Path, required=True, help="the rules of that time")
+    anew.add_argument("--rules", type=path_or_s3, required=True, help="the rules of that time")
     anew.add_argument("--key-file", type=Path, required=True, help="the pseudonym key of that time")
     where = anew.add_mutually_exclusive_group(required=True)
     where.add_argument("--out", type=Path, metavar="FILE", help="write them as CSV with mode 0600")

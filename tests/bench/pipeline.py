@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import os
 import shutil
 import statistics
 import sys
@@ -13,15 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
-import numpy as np
 import psycopg
-from pydicom import Dataset, dcmread
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from demo.settings import Settings
 from demo.stack import Stack
 from tests.bench.rows import Row
+from tests.bench.slices import ct_slices
 from tests.fixtures.parts import OrthancServer
 from tests.fixtures.processes import wait_for
 
@@ -39,11 +34,10 @@ def run() -> list[Row]:
     try:
         stack.up(samples=False)
         for server in bare:
-            server.server.folder.mkdir(parents=True, exist_ok=True)
             server.start()
         rounds = []
         for number in range(1, ROUNDS + 1):
-            files = _slices()
+            files = ct_slices(INSTANCES)
             rounds.append((_bare(files, *bare), _pipeline(files, stack)))
             _progress(
                 f"round {number} of {ROUNDS}: copied in {rounds[-1][0]:.1f} s, searchable in {rounds[-1][1]:.1f} s"
@@ -72,38 +66,6 @@ def run() -> list[Row]:
 
 def _progress(line: str) -> None:
     print(line, file=sys.stderr)
-
-
-def _slices() -> list[bytes]:
-    """CT slices of 526 KB, each time another study: true ones where the sample data are, noise elsewhere."""
-    beside = Path(os.environ.get("RPACS_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
-    true = sorted((beside / "dicom/ct/lidc-idri-0314_chest_60slices").glob("*.dcm"))
-    sources = [dcmread(path) for path in true] or [_noise()]
-    study, series = generate_uid(), generate_uid()
-    made = []
-    for number in range(INSTANCES):
-        dataset = sources[number % len(sources)]
-        dataset.PatientName, dataset.PatientID = "BENCHMARK^BEATE", "BENCH-1"
-        dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.InstanceNumber = study, series, number + 1
-        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-        buffer = io.BytesIO()
-        dataset.save_as(buffer)
-        made.append(buffer.getvalue())
-    return made
-
-
-def _noise() -> Dataset:
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = CTImageStorage
-    dataset.Modality, dataset.StudyDate, dataset.PatientBirthDate = "CT", "20240131", "19600229"
-    dataset.Rows = dataset.Columns = 512
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.BitsAllocated = dataset.BitsStored = 16
-    dataset.HighBit, dataset.PixelRepresentation = 15, 1
-    dataset.PixelData = np.random.default_rng(1).integers(-1000, 1000, (512, 512), dtype=np.int16).tobytes()
-    return dataset
 
 
 def _send(files: list[bytes], url: str) -> list[str]:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
+import pwd
+import shutil
+import subprocess
+import tempfile
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from deid_service._orthanc import Orthanc
@@ -140,6 +146,120 @@ def test_file_that_cannot_be_removed_is_uploaded_once_and_keeps_no_other(deploym
     assert drop.sweep() == 2
     assert deployment.ingest.count() == 1
     assert list(deployment.inbox.iterdir()) == []
+
+
+@pytest.fixture
+def foreign(deployment, client, make_instance):
+    """A folder inbox of another user than the service's, and what its sweeps tell."""
+    place = Path(tempfile.mkdtemp())  # pytest's own folders may not be entered by others
+    place.chmod(0o755)
+    inbox, refused, troubles = place / "in box", place / "refused", Troubles()
+    for folder in (inbox, refused):
+        folder.mkdir()
+        folder.chmod(0o777)
+    folder = DropFolder(inbox, refused, client(deployment.ingest.url), troubles, settle_seconds=0)
+
+    def sweep() -> int:
+        # Root is refused nothing. Threads and children of this process lose the right as well, for the moment.
+        before = os.geteuid()
+        if before == 0:
+            os.seteuid(pwd.getpwnam("nobody").pw_uid)
+        try:
+            return folder.sweep()
+        finally:
+            os.seteuid(before)
+
+    yield SimpleNamespace(look=sweep, inbox=inbox, aside=refused, told=troubles, folder=folder)
+    folder.close()
+    subprocess.run(["chmod", "-R", "u+rwX", str(place)], check=True)
+    shutil.rmtree(place)
+
+
+def user_name() -> str:
+    return "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_what_may_not_be_read_is_told_once_with_the_command_that_mends_it(
+    deployment, foreign, make_instance, caplog, what
+):
+    secret = foreign.inbox / "Doe Jane"
+    secret.mkdir()
+    (secret / "Doe.dcm").write_bytes(make_instance(number=1))
+    closed = secret / "Doe.dcm" if what == "file" else secret
+    closed.chmod(0)
+    with caplog.at_level(logging.INFO):
+        assert [foreign.look() for _ in range(5)] == [0] * 5
+        (text,) = foreign.told.current()
+        assert f"the service's user {user_name()} may not read" in text
+        assert f"`chmod -R a+rX '{foreign.inbox}'`" in text
+        assert [record.getMessage() for record in caplog.records] == [f"{text}. Nothing is lost; trying again."]
+        if what == "file":
+            assert foreign.folder.is_empty(), "nothing to wait for"
+        # What may be read goes on meanwhile.
+        (foreign.inbox / "b.dcm").write_bytes(make_instance(number=2))
+        wait_for(foreign.look, 5)
+        assert foreign.told.current() == [text]
+        secret.chmod(0o777)
+        (secret / "Doe.dcm").chmod(0o644)
+        wait_for(foreign.look, 5)
+    assert foreign.told.current() == []
+    assert deployment.ingest.count() == 2
+    assert len(caplog.records) == 2, "one line when it began, one when it was over"
+    assert "Doe" not in caplog.text
+
+
+def test_what_may_not_be_removed_is_taken_once_and_told(deployment, foreign, make_instance):
+    (foreign.inbox / "Doe.dcm").write_bytes(make_instance())
+    (foreign.inbox / "Doe.txt").write_text("no DICOM")
+    for file in foreign.inbox.iterdir():
+        file.chmod(0o644)
+    foreign.inbox.chmod(0o555)
+    for _ in range(3):
+        assert foreign.look() == 0
+        (text,) = foreign.told.current()
+        assert f"{user_name()} may not remove from the folder inbox what it has taken: `chown -R " in text
+        assert "Doe" not in text
+    assert foreign.folder.is_empty()
+    assert deployment.ingest.count() == 1
+    assert len(list(foreign.aside.iterdir())) == 2
+    foreign.inbox.chmod(0o777)
+    assert foreign.look() == 2
+    assert foreign.told.current() == []
+
+
+def test_refused_files_that_have_no_place_to_go_wait(foreign):
+    (foreign.inbox / "Doe.txt").write_text("no DICOM")
+    (foreign.inbox / "Doe.txt").chmod(0o644)
+    foreign.aside.chmod(0o555)
+    assert foreign.look() == 0
+    (text,) = foreign.told.current()
+    assert f"may not write to the folder of refused files: `chown -R {user_name()} {foreign.aside} " in text
+    assert (foreign.inbox / "Doe.txt").exists()
+    foreign.aside.chmod(0o777)
+    assert foreign.look() == 1
+    assert foreign.told.current() == []
+
+
+def test_permissions_are_told_apart_from_a_dead_server(foreign, make_instance, client):
+    (foreign.inbox / "a.dcm").write_bytes(make_instance())
+    (foreign.inbox / "a.dcm").chmod(0)
+    foreign.look()
+    (text,) = foreign.told.current()
+    foreign.folder._ingest = client("http://127.0.0.1:1")
+    (foreign.inbox / "0.dcm").write_bytes(make_instance())  # looked at first
+    foreign.look()
+    assert len(foreign.told.current()) == 2
+    assert text in foreign.told.current()
+
+
+def test_folder_that_may_not_be_opened_is_told(foreign):
+    foreign.inbox.chmod(0)
+    assert foreign.look() == 0
+    assert "chmod -R a+rX" in foreign.told.current()[0]
+    foreign.inbox.chmod(0o777)
+    foreign.look()
+    assert foreign.told.current() == []
 
 
 def test_service_takes_files_from_the_folder_to_the_research_orthanc(deployment, make_instance):

@@ -2,7 +2,8 @@
 
 A file is taken once it has not changed for two seconds, and removed once the server reports the digest of exactly its
 bytes. What is not DICOM is moved to a second folder under a neutral name, since file names often are patients' names.
-No file name is ever logged.
+No file name is ever logged. What the service's user may not read or remove stays where it is, and the way to mend that
+is told; it is tried again at every look.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import fcntl
 import hashlib
 import logging
 import os
-import shutil
+import pwd
+import shlex
 import stat
 import time
 import zipfile
@@ -61,7 +63,9 @@ class DropFolder:
         self._folder, self._refused, self._ingest, self._troubles = folder, refused, ingest, troubles
         self._settle = settle_seconds
         self._seen: dict[str, tuple[int, int, float]] = {}
-        self._uploaded: dict[Path, tuple[int, int, float]] = {}
+        self._dealt_with: dict[Path, tuple[int, int, float]] = {}
+        self._stuck: set[Path] = set()
+        self._denied: set[str] = set()
         self._lock: int | None = None
 
     def sweep(self) -> int:
@@ -69,29 +73,37 @@ class DropFolder:
 
         Only one process at a time works on a folder; for the others this does nothing.
         """
-        taken, wrong = 0, None
+        taken, wrong, whole = 0, None, False
+        self._denied.clear()
+        self._stuck.clear()
         try:
-            if not self._holds_lock():
-                return 0
-            for path in self._complete():
-                try:
-                    taken += self._take(path)
-                except OSError as error:  # one file that may not be read or removed does not keep the others
-                    wrong = f"a file of the folder inbox cannot be taken: {error.strerror}"
-            self._remove_empty_folders()
+            if self._holds_lock():
+                for path in self._complete():
+                    try:
+                        taken += self._take(path)
+                    except OSError as error:  # one file that cannot be taken does not keep the others
+                        wrong = f"a file of the folder inbox cannot be taken: {error.strerror}"
+                self._remove_empty_folders()
+                whole = True
         except OSError as error:
             wrong = f"the folder inbox cannot be emptied: {error.strerror}"
         except (OrthancUnavailableError, OrthancRefusalError) as error:
             wrong = f"the folder inbox waits: {error}"
-        if wrong is None:
-            self._troubles.clear("folder inbox")
-        else:
-            self._troubles.report("folder inbox", wrong)
+        self._report("folder inbox", wrong)
+        # Apart from the above: a server that dies and comes back is no reason to tell of the permissions once more.
+        if self._denied or whole:
+            self._report("permissions of the folder inbox", "; ".join(sorted(self._denied)) or None)
         return taken
 
+    def _report(self, topic: str, wrong: str | None) -> None:
+        if wrong is None:
+            self._troubles.clear(topic)
+        else:
+            self._troubles.report(topic, wrong)
+
     def is_empty(self) -> bool:
-        """Tell whether no file waits that `sweep` would take now or later."""
-        return next(self._files(), None) is None
+        """Tell whether no file waits that `sweep` would take now or later, as things and permissions are."""
+        return all(path in self._stuck for path, _ in self._files())
 
     def close(self) -> None:
         """Let another process have the folder."""
@@ -103,8 +115,12 @@ class DropFolder:
         if self._lock is not None:
             return True
         self._folder.mkdir(parents=True, exist_ok=True)
-        # The folder itself is locked: a lock file in it would have to be told from the user's files.
-        handle = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            # The folder itself is locked: a lock file in it would have to be told from the user's files.
+            handle = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except PermissionError:
+            self._denied.add(self._may_not_read())
+            return False
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -114,7 +130,7 @@ class DropFolder:
         return True
 
     def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
-        for parent, folders, names in os.walk(self._folder):
+        for parent, folders, names in os.walk(self._folder, onerror=self._note_closed_folder):
             folders.sort()
             for name in sorted(names):
                 if name.startswith(".") or name.lower().endswith(_UNFINISHED):
@@ -124,8 +140,15 @@ class DropFolder:
                     status = path.lstat()
                 except FileNotFoundError:
                     continue
+                except PermissionError:  # a folder that lets its names be listed and no more
+                    self._denied.add(self._may_not_read())
+                    continue
                 if stat.S_ISREG(status.st_mode):
                     yield path, status
+
+    def _note_closed_folder(self, error: OSError) -> None:
+        if isinstance(error, PermissionError):
+            self._denied.add(self._may_not_read())
 
     def _complete(self) -> Iterator[Path]:
         now = time.monotonic()
@@ -139,20 +162,35 @@ class DropFolder:
                 yield path
 
     def _take(self, path: Path) -> int:
-        if self._uploaded.get(path) != self._seen[str(path)]:
+        if self._dealt_with.get(path) != self._seen[str(path)]:
             try:
                 data = path.read_bytes()
             except FileNotFoundError:
                 return 0
-            problem = self._upload_archive(path) if data.startswith(_ZIP) else self._upload(data)
-            if problem is not None:
-                self._set_aside(path, data, problem)
-                return 1
-            # A file that we may read but not remove would otherwise be uploaded again at every look.
-            self._uploaded[path] = self._seen[str(path)]
-        path.unlink(missing_ok=True)
-        del self._uploaded[path]
+            except PermissionError:
+                return self._leave(path, self._may_not_read())
+            try:
+                problem = self._upload_archive(path) if data.startswith(_ZIP) else self._upload(data)
+                if problem is not None:
+                    self._set_aside(data, problem)
+            except PermissionError:
+                return self._leave(path, _denied("write to the folder of refused files", self._refused))
+            # A file that we may read but not remove would otherwise be dealt with again at every look.
+            self._dealt_with[path] = self._seen[str(path)]
+        try:
+            path.unlink(missing_ok=True)
+        except PermissionError:
+            return self._leave(path, _denied("remove from the folder inbox what it has taken", self._folder))
+        del self._dealt_with[path]
         return 1
+
+    def _leave(self, path: Path, why: str) -> int:
+        self._stuck.add(path)
+        self._denied.add(why)
+        return 0
+
+    def _may_not_read(self) -> str:
+        return _denied("read all that is in the folder inbox", self._folder, "a+rX")
 
     def _upload(self, data: bytes) -> str | None:
         """Upload one file; return what is wrong with it, None once the server is known to hold it."""
@@ -180,29 +218,21 @@ class DropFolder:
                     data = archive.read(member)
                     problem = self._upload(data) if data else None
                     if problem is not None:
-                        self._write_aside(data, problem)
+                        self._set_aside(data, problem)
         except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError):
             return "This ZIP archive cannot be read: it is damaged, encrypted or of an unknown kind."
         return None
 
-    def _set_aside(self, path: Path, data: bytes, problem: str) -> None:
-        target = self._reason(data, problem)
-        shutil.move(path, target)
-        target.chmod(0o600)
-
-    def _write_aside(self, data: bytes, problem: str) -> None:
-        target = self._reason(data, problem)
-        target.touch(mode=0o600)
-        target.write_bytes(data)
-
-    def _reason(self, data: bytes, problem: str) -> Path:
-        """Write the reason beside the place where the file will be, and return that place."""
+    def _set_aside(self, data: bytes, problem: str) -> None:
+        """Write a file that was refused and the reason beside it."""
         self._refused.mkdir(parents=True, exist_ok=True)
         # The same file dropped twice is refused twice under one name.
         name = hashlib.sha256(data).hexdigest()[:24]
         (self._refused / f"{name}.reason.txt").write_text(problem + "\n", encoding="utf-8")
+        target = self._refused / name
+        target.touch(mode=0o600)
+        target.write_bytes(data)
         _log.warning("a file of the folder inbox was refused and set aside as %s", name)
-        return self._refused / name
 
     def _remove_empty_folders(self) -> None:
         for parent, _, _ in os.walk(self._folder, topdown=False):
@@ -214,3 +244,14 @@ class DropFolder:
                     Path(parent).rmdir()
             except OSError:
                 continue
+
+
+def _denied(what: str, folder: Path, others: str = "") -> str:
+    """Say what the service's user may not do, and the commands that let it. No file is named."""
+    try:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a container's user needs no name
+        user = str(os.geteuid())
+    place = shlex.quote(str(folder.absolute()))
+    text = f"the service's user {user} may not {what}: `chown -R {user} {place} && chmod -R u+rwX {place}` lets it"
+    return text + (f", and so does `chmod -R {others} {place}`, which lets all others too" if others else "")

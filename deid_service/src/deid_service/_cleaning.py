@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 from dicom_query import TagStep, tag_text
@@ -237,7 +238,7 @@ class Cleaning:
                     dropped_blocks.add(tag)
                     changed = True
                     continue
-                written = None if value is None else [self._rewritten(element, value, encoding)]
+                written = None if value is None else [self._element(tag, element.vr, value, encoding, decision.vr)]
                 if top and value is not None:
                     self._keep_name(tag, value)
             if top:
@@ -412,13 +413,12 @@ class Cleaning:
         body = encoding.item(len(body)) + body
         return encoding.header(tag, "SQ", len(body)) + body
 
-    def _rewritten(self, element: Element, value: bytes, encoding: Encoding) -> bytes:
-        return self._element(element.tag, element.vr, value, encoding)
-
     @staticmethod
-    def _element(tag: int, vr: str, value: bytes, encoding: Encoding) -> bytes:
+    def _element(tag: int, vr: str, value: bytes, encoding: Encoding, meant: str | None = None) -> bytes:
+        """Write an element; `meant` is its real VR where it is written as UN, for the padding (PS3.5 6.2)."""
         if len(value) % 2:
-            value += b" " if vr in TEXT_VRS and vr != "UI" else b"\0"
+            kind = meant or vr
+            value += b" " if kind in TEXT_VRS and kind != "UI" else b"\0"
         return encoding.header(tag, vr, len(value)) + value
 
     def _keep_name(self, tag: int, value: bytes) -> None:
@@ -429,9 +429,13 @@ class Cleaning:
         self._changes.append(Change(f"{path}{tag_text(tag)}", action))
 
     def _map(self, kind: str, scope: tuple[str, ...], original: str, replacement: str) -> None:
-        # Escaped, so that no two scopes look alike whatever a Patient ID holds.
-        name = ":".join(part.replace("%", "%25").replace(":", "%3A") for part in scope)
-        self._mappings[(kind, name, original)] = replacement
+        self._mappings[(kind, _scope_name(scope), original)] = replacement
+
+
+@lru_cache(maxsize=1024)
+def _scope_name(scope: tuple[str, ...]) -> str:
+    # Escaped, so that no two scopes look alike whatever a Patient ID holds.
+    return ":".join(part.replace("%", "%25").replace(":", "%3A") for part in scope)
 
 
 def _is_creator(tag: int) -> bool:

@@ -62,7 +62,7 @@ class PseudonymKey:
         If the secret does not have 32 bytes, or all are equal (a placeholder, not a secret).
     """
 
-    __slots__ = ("_secret", "_uid")
+    __slots__ = ("_digest", "_secret", "_uid")
 
     def __init__(self, secret: bytes) -> None:
         if len(secret) != KEY_LENGTH:
@@ -70,8 +70,9 @@ class PseudonymKey:
         if len(set(secret)) == 1:
             raise KeyFileError("this pseudonym key repeats one byte; make a real one with: rpacs-deid keygen PATH")
         self._secret = bytes(secret)
-        # A series names the same few UIDs in each of its instances.
+        # A series names the same few UIDs, and the same patient, in each of its instances.
         self._uid = lru_cache(maxsize=4096)(self._make_uid)
+        self._digest = lru_cache(maxsize=4096)(self._make_digest)
 
     def __repr__(self) -> str:
         return "PseudonymKey(<secret>)"
@@ -161,6 +162,9 @@ class PseudonymKey:
         bytes, shape (32,)
             Uniformly distributed, reproducible with the key only.
         """
+        return self._digest(kind, scope, value)
+
+    def _make_digest(self, kind: str, scope: tuple[str, ...], value: str) -> bytes:
         parts = [kind, str(len(scope)), *scope, value]
         message = bytearray()
         for part in parts:
@@ -187,7 +191,7 @@ class PseudonymKey:
         return self._uid(value, prefix)
 
     def _make_uid(self, value: str, prefix: str | None) -> str:
-        number = int.from_bytes(self.digest("uid", (), value)[:16], "big")
+        number = int.from_bytes(self._make_digest("uid", (), value)[:16], "big")
         if prefix is None:
             return f"2.25.{number}"
         digits = min(39, _UID_LIMIT - len(prefix))

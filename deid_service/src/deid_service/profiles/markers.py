@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from deid_service.profiles.table import Option, load_table
@@ -57,15 +58,20 @@ class CodesMarker:
 
     def encoded(self, encoding: Encoding) -> bytes:
         """Return the sequence's items."""
-        body = b""
-        for code, meaning in self.codes:
-            item = b""
-            for tag, vr, text in ((0x00080100, "SH", code), (0x00080102, "SH", "DCM"), (0x00080104, "LO", meaning)):
-                value = text.encode("ascii")
-                value += b" " * (len(value) % 2)
-                item += encoding.header(tag, vr, len(value)) + value
-            body += encoding.item(len(item)) + item
-        return body
+        return _items(self.codes, encoding)
+
+
+@lru_cache(maxsize=64)
+def _items(codes: tuple[tuple[str, str], ...], encoding: Encoding) -> bytes:
+    body = b""
+    for code, meaning in codes:
+        item = b""
+        for tag, vr, text in ((0x00080100, "SH", code), (0x00080102, "SH", "DCM"), (0x00080104, "LO", meaning)):
+            value = text.encode("ascii")
+            value += b" " * (len(value) % 2)
+            item += encoding.header(tag, vr, len(value)) + value
+        body += encoding.item(len(item)) + item
+    return body
 
 
 def markers(options: Iterable[Option], *, conforms: bool, dates_move: bool) -> tuple[TextMarker | CodesMarker, ...]:

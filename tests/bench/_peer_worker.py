@@ -25,9 +25,11 @@ def make(peer):
     elif peer == "dcm-anonymizer":
         import dcm_anon
 
+        mapper = dcm_anon.UIDMapper("salt")
+
         def clean(path):
             out = Path(sys.argv[2]).with_suffix(".work")
-            dcm_anon.anonymize_file(path, out, dcm_anon.AnonymizationConfig(), dcm_anon.UIDMapper("salt"))
+            dcm_anon.anonymize_file(path, out, mapper)
             return out.read_bytes()
 
     elif peer == "dcmanon":

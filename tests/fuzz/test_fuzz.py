@@ -7,7 +7,6 @@ import pytest
 from tests.fuzz.__main__ import run
 from tests.fuzz.mutations import mutated
 
-
 pytestmark = pytest.mark.filterwarnings("ignore")  # pydicom warns of the values that damage makes
 
 

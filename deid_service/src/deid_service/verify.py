@@ -150,6 +150,8 @@ def _codecs(value: bytes) -> tuple[str, ...]:
         return tuple(convert_encodings(value.decode("ascii", "replace").strip("\0 ").split("\\")))
     except LookupError:
         return ("iso8859",)
+    except ValueError:
+        raise Refused("verification_failed", "the name of the character set cannot be read") from None
 
 
 def _is_clean(scan: Scan, needles: Needles, source: Source) -> bool:

@@ -10,7 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from deid_service.transforms.transcode import transcode
+from deid_service.wire import read
 from pydicom import Dataset, dcmread
+from pydicom.data import get_testdata_file
 from pydicom.pixels.decoders.base import get_decoder
 
 from deid_service import Cleaned, Deidentifier, PseudonymKey, Refused, RulesError, load_rules
@@ -239,3 +242,47 @@ def test_real_files_of_every_syntax(shared_data: Path, key: PseudonymKey) -> Non
             reached += 1
     assert not reasons & {"internal_error", "verification_failed"}
     assert reached > 40
+
+
+# pydicom's own examples: (name, photometric interpretation once decoded, whether it is lossy JPEG)
+EXAMPLES = [
+    ("SC_ybr_full_422_uncompressed.dcm", "YBR_FULL", False),
+    ("SC_rgb_jpeg_dcmtk.dcm", "YBR_FULL", True),
+    ("SC_jpeg_no_color_transform.dcm", "RGB", True),
+    ("examples_jpeg2k.dcm", "RGB", False),
+    ("examples_palette.dcm", "PALETTE COLOR", False),
+    ("MR_small_jpeg_ls_lossless.dcm", "MONOCHROME2", False),
+    ("MR_small_bigendian.dcm", "MONOCHROME2", False),
+]
+
+
+@pytest.mark.parametrize(("name", "photometric", "lossy"), EXAMPLES)
+@pytest.mark.parametrize("target", TARGETS)
+def test_colours_are_the_same_once_shown(name: str, photometric: str, lossy: bool, target: str) -> None:
+    data = Path(str(get_testdata_file(name, download=False))).read_bytes()
+    source = read(data)
+    copy, tags = transcode(data, target, [element.tag for element in source.elements])
+    assert [element.tag for element in read(copy).elements] == tags
+    dataset = dcmread(BytesIO(copy))
+    assert np.array_equal(shown(copy), shown(data))
+    native = {IMPLICIT, EXPLICIT, BIG_ENDIAN}
+    if (
+        source.transfer_syntax != target and not {source.transfer_syntax, target} <= native
+    ):  # otherwise nothing is decoded
+        assert dataset.PhotometricInterpretation == photometric
+    if target in native and "422" not in dataset.PhotometricInterpretation:
+        frames = int(dataset.get("NumberOfFrames", 1))
+        size = frames * dataset.Rows * dataset.Columns * dataset.SamplesPerPixel * dataset.BitsAllocated // 8
+        assert len(dataset.PixelData) == size + size % 2
+    if lossy:
+        assert dataset.LossyImageCompression == "01"
+
+
+def shown(data: bytes) -> np.ndarray:
+    """Decode as a viewer does: colours as RGB."""
+    dataset = dcmread(BytesIO(data))
+    syntax = dataset.file_meta.TransferSyntaxUID
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        array, _ = get_decoder(syntax).as_array(dataset, decoding_plugin="pylibjpeg" if syntax.is_encapsulated else "")
+    return array

@@ -24,6 +24,8 @@ from deid_service.errors import Refused
 __all__ = ["TARGETS", "Frames", "Target", "available_targets", "decode_frames", "encode_frame"]
 
 _DECODER: Final = "pylibjpeg"
+# A decoded frame has every sample of every pixel, whatever was left out before (PS3.3 C.7.6.3.1.2).
+_FULL_COLOUR: Final = {"YBR_FULL_422": "YBR_FULL"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ def decode_frames(dataset: Dataset) -> Iterator[tuple[NDArray[Any], Frames]]:
                     int(dataset.BitsAllocated),
                     int(dataset.BitsStored),
                     int(meta.get("pixel_representation", 0)) == 1,
-                    str(meta["photometric_interpretation"]),
+                    _FULL_COLOUR.get(str(meta["photometric_interpretation"]), str(meta["photometric_interpretation"])),
                 )
                 yield _within_bits(array, frames), frames
                 number += 1

@@ -13,6 +13,7 @@ from pathlib import Path
 from deid_service import Cleaned, Deidentifier, PseudonymKey, Refused, load_rules
 from tests.answer_key.plants import planted_files
 from tests.answer_key.policies import POLICIES, Policy
+from tests.answer_key.proof import write_proof
 from tests.answer_key.scorer import Score
 
 PROOF = Path(__file__).parents[2] / "docs" / "deid-proof.md"
@@ -41,14 +42,18 @@ def ps315_table() -> list[dict[str, str]]:
 
 
 def main() -> None:
+    """Print the tables, and write them if asked."""
     parser = argparse.ArgumentParser(prog="python -m tests.answer_key", description=__doc__)
     parser.add_argument("--write", action="store_true", help=f"write {PROOF.name} too")
     parser.add_argument("--failures", type=int, default=20, metavar="N", help="how many failures to show")
     arguments = parser.parse_args()
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
+    table = ps315_table()
+    scores = []
     for policy in POLICIES:
-        result = score(policy, table=ps315_table())
+        result = score(policy, table=table)
+        scores.append(result)
         print(f"\n{policy.name}.yaml: {result.files} files\n\n{result.table()}")  # noqa: T201
         kinds = Counter((check.action, check.path[-1:], fault) for _, check, fault in result.failures)
         for (action, where, fault), count in kinds.most_common(arguments.failures):
@@ -56,6 +61,8 @@ def main() -> None:
             print(f"  {count:5} {action} {tag} {fault}")  # noqa: T201
         for name, reason in result.held[: arguments.failures]:
             print(f"  held: {name}: {reason}")  # noqa: T201
+    if arguments.write:
+        write_proof(PROOF, scores, with_table=bool(table))
 
 
 if __name__ == "__main__":

@@ -44,18 +44,9 @@ def run() -> list[Row]:
         rows.append(_from_file_to_file(deidentifier, paths))
         outcome = deidentifier.clean(object_with_21_places())
         left = len(leaks(outcome.data)) if isinstance(outcome, Cleaned) else len(PLACES)
-        for peer in _PEERS:
-            python = _python_of(peer)
-            if python is None:
-                print(f"{peer} is not in RPACS_BENCH_PEERS: left out")
-                continue
+        for peer, python in peers().items():
             rows += _beside(peer, python, paths, folder, ours, left)
     return rows
-
-
-def _python_of(peer: str) -> Path | None:
-    path = Path(os.environ.get("RPACS_BENCH_PEERS", "")) / peer / "bin" / "python"
-    return path if "RPACS_BENCH_PEERS" in os.environ and path.exists() else None
 
 
 def _from_file_to_file(deidentifier: Deidentifier, paths: list[Path]) -> Row:
@@ -94,16 +85,36 @@ def _beside(peer: str, python: Path, paths: list[Path], folder: Path, ours: floa
         rows.append(
             Row(f"deid.ct.vs_{name}", ours, "slices/s", peer, theirs, ratio=ours / theirs, command=_COMMAND),
         )
+    found = places_left(peer, python, folder)
+    if found is not None:
+        rows.append(Row(f"deid.places.vs_{name}", left, "places left", peer, len(found), command=_COMMAND))
+    return rows
+
+
+def peers() -> dict[str, Path]:
+    """Return the other de-identifiers that are here, and the Python of each."""
+    folder = os.environ.get("RPACS_BENCH_PEERS")
+    found = {peer: Path(folder) / peer / "bin" / "python" for peer in _PEERS} if folder else {}
+    for peer in _PEERS:
+        if peer not in found or not found[peer].exists():
+            print(f"{peer} is not in RPACS_BENCH_PEERS: left out")
+    return {peer: python for peer, python in found.items() if python.exists()}
+
+
+def places_left(peer: str, python: Path, folder: Path) -> list[str] | None:
+    """Return what a peer leaves of the object with 21 places; None if it fails on it.
+
+    One that reads no partial date is given the object with 20.
+    """
     planted, copy = folder / "places.dcm", folder / "places.out.dcm"
-    for partial_date in (True, False):  # not every peer reads a partial date
+    for partial_date in (True, False):
         planted.write_bytes(object_with_21_places(partial_date=partial_date))
         if _work(peer, python, copy, 0, [planted]) is not None:
             found = leaks(copy.read_bytes())
             print(f"{peer} leaves {len(found)} of {21 if partial_date else 20} places: {', '.join(found)}")
-            rows.append(Row(f"deid.places.vs_{name}", left, "places left", peer, len(found), command=_COMMAND))
-            break
+            return found
         print(f"{peer} fails on the object with {21 if partial_date else 20} places")
-    return rows
+    return None
 
 
 def _work(peer: str, python: Path, out: Path, rounds: int, paths: list[Path]) -> float | None:

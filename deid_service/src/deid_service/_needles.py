@@ -48,9 +48,12 @@ class Needles:
             for between in ("^", " ", ", ", ",", "_", "-")
             for pattern in (f"{family}{between}{given}", f"{given}{between}{family}")
         }
-        left = original.ids - kept.ids
+        # A number that is a date, as study IDs often are, is judged as a date.
+        left = original.ids - kept.ids - original.dates
         self.inside = {value for value in left if _is_telling(value)}
-        self.numbers = {value for value in original.numbers - kept.numbers if len(value) >= _SHORTEST_NAME}
+        self.numbers = {
+            value for value in original.numbers - kept.numbers - original.dates if len(value) >= _SHORTEST_NAME
+        }
         self.dates = original.dates - kept.dates
         self.years = {date[:4].encode() for date in self.dates}
         self.whole = {value.encode() for value in self.numbers if len(value) >= _SHORTEST_INSIDE}

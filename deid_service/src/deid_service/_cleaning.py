@@ -91,6 +91,7 @@ class Cleaning:
         self._names: dict[int, str] = {}
         self._tags: list[int] = []
         self._patient: PatientIdentifiers | None = None
+        self._offsets: dict[tuple[int, str], tuple[str, int]] = {}
 
     def finish(self, labels: tuple[str, ...]) -> Cleaned:
         """Write the clean copy and have it verified.
@@ -325,8 +326,7 @@ class Cleaning:
         old = split_values(text, vr)
         match rule:
             case ShiftDateTime():
-                unit, scope, amount = rule.offset(vr, self._key, self._identity)
-                self._map("date_offset", scope, "/".join(scope), f"{amount} {unit}")
+                unit, amount = self._offsets.get((id(rule), vr)) or self._offset(rule, vr)
                 new = [rule.apply(value, vr, unit, amount) for value in old]
                 action = "shifted" if any(new) or not any(old) else "emptied"
             case RandomizeUID():
@@ -373,6 +373,13 @@ class Cleaning:
             return b"REMOVED"  # a text that must not be empty is not
         # What the instance's own character set cannot hold was not read by it either: it goes.
         return encode("\\".join(new), codecs) or b""
+
+    def _offset(self, rule: ShiftDateTime, vr: str) -> tuple[str, int]:
+        """Return by what a rule moves this instance's values of one VR."""
+        unit, scope, amount = rule.offset(vr, self._key, self._identity)
+        self._map("date_offset", scope, "/".join(scope), f"{amount} {unit}")
+        self._offsets[(id(rule), vr)] = unit, amount
+        return unit, amount
 
     def _new_uid(self, value: str, replace: Callable[[str, PseudonymKey], str]) -> str:
         new = replace(value, self._key)

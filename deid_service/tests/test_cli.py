@@ -139,6 +139,21 @@ def test_many_files_in_several_processes_are_the_same_as_in_one(
     assert trees[0] == trees[1]
 
 
+def test_a_refused_instance_has_its_labels_told(
+    tmp_path: Path, instance: Dataset, written: Callable[..., bytes], key_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    instance.BurnedInAnnotation = "YES"
+    (tmp_path / "a.dcm").write_bytes(written(instance))
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        "Labels: [{Name: CT, DICOMQueryFilter: Modality StrEquals CT}]\nScopeToForward: {Labels: CT}\n"
+        "Transformations: [{Scope: {Labels: ALL}, RandomizeUID: [{TagPatterns: '*/{UI}'}]}]\n"
+    )
+    command = ["file", str(tmp_path / "a.dcm"), str(tmp_path / "b.dcm"), "--rules", str(rules), "--key-file"]
+    assert main([*command, str(key_file), "--dry-run"]) == 1
+    assert capsys.readouterr().out == "file 1: refused (burned_in_text_possible) (labels: ALL, CT)\n"
+
+
 def test_the_bar_is_for_terminals(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deid_service.files.progress._QUIET_SECONDS", -1)
     monkeypatch.setattr("deid_service.files.progress._REPORT_SECONDS", -1)

@@ -7,6 +7,11 @@
     ├── RulesSourceError   a rules file that cannot be fetched from S3 just now
     ├── KeyFileError       a pseudonym key that is missing, malformed or readable by others
     ├── OutputError        a clean copy or report that cannot be written
+    ├── TableError         a clinical table that is not written, with every reason (`deid_service.tables`)
+    ├── BadRowError        one row of it that cannot be cleaned
+    ├── SourceError        a location that does not exist or cannot be read (`deid_service.sending`)
+    ├── DestinationError   a destination that cannot be used
+    ├── ServiceError       the service's own: see `deid_service.pipeline.errors`
     └── Refused            one instance that cannot be cleaned: quarantine it, never forward it
 
 No message of :class:`Refused` holds a value of the instance: it may be logged, stored and shown.

@@ -13,8 +13,11 @@ import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
+
+from pydicom import dcmread
 
 from deid_service._output import write_whole
 from deid_service.comparison import values_by_path
@@ -149,11 +152,14 @@ def _clean(task: Task, deidentifier: Deidentifier, path: Path) -> dict[str, Any]
     record: dict[str, Any] = {"source": str(path)}
     try:
         data = path.read_bytes()
-        outcome = deidentifier.clean(data)
-    except Refused as refusal:
-        return record | {"outcome": "refused", "reason": refusal.reason_code, "message": refusal.message}
     except OSError as error:
         return record | {"outcome": "refused", "reason": "unreadable", "message": error.strerror or "cannot be read"}
+    try:
+        outcome = deidentifier.clean(data)
+    except Refused as refusal:
+        record |= {"outcome": "refused", "reason": refusal.reason_code, "message": refusal.message}
+        labels = _labels(deidentifier, data)
+        return record if labels is None else record | {"labels": labels}
     if not isinstance(outcome, Cleaned):
         return record | {"outcome": "discarded", "labels": list(outcome.labels)}
     target = task.destination
@@ -174,6 +180,14 @@ def _clean(task: Task, deidentifier: Deidentifier, path: Path) -> dict[str, Any]
         "labels": list(outcome.labels),
         "changes": _changes(task, data, outcome),
     }
+
+
+def _labels(deidentifier: Deidentifier, data: bytes) -> list[str] | None:
+    """Return the labels of an instance that was refused; None if they cannot be told."""
+    try:
+        return list(deidentifier.rules.labels_of(lambda: dcmread(BytesIO(data))))
+    except Exception:  # noqa: BLE001 - it was refused already, and for a reason
+        return None
 
 
 def _changes(task: Task, data: bytes, outcome: Cleaned) -> list[dict[str, str | None]]:

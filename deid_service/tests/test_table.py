@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable
 from datetime import date
 from io import BytesIO
 from pathlib import Path
 
+import psycopg
 import pytest
 from deid_service.cli import main
+from deid_service.pipeline.schema import conninfo
 from deid_service.tables import TableError, clean_table
 from deid_service.tables.formats import from_dicom, to_dicom
 from hypothesis import given
@@ -310,3 +313,25 @@ def test_the_command(tmp_path: Path, files: tuple[Path, Path], capsys: pytest.Ca
     assert main(["table", str(source), str(destination), *options]) == 1
     assert "line 2 has 1 cells" in capsys.readouterr().err
     assert len(read(destination, ";")) == 250
+
+
+def test_pseudonyms_of_a_table_can_be_journalled(
+    postgres, tmp_path: Path, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    PseudonymKey.generate(tmp_path / "key")
+    (tmp_path / "rules.yaml").write_text(RULES, "utf-8")
+    monkeypatch.setenv("RPACS_DATABASE_URL", postgres.create_database())
+    write(files[0], ["PID-1", *ROW[1:5], "", *ROW[6:]], ["PID-2", *ROW[1:]])
+    command = ["table", *map(str, files), "--rules", str(tmp_path / "rules.yaml"), "--key-file", str(tmp_path / "key")]
+    assert main([*command, "--journal"]) == 0
+    with psycopg.connect(conninfo(os.environ["RPACS_DATABASE_URL"])) as connection:
+        rows = connection.execute("SELECT kind, original, replacement FROM journal").fetchall()
+    clean = read(files[1])
+    assert {row[1:] for row in rows if row[0] == "patient_id"} == {
+        ("PID-1", clean[0]["mrn"]),
+        ("PID-2", clean[1]["mrn"]),
+    }
+    # UIDs that a row was lent do not belong there.
+    assert {row[1:] for row in rows if row[0] == "uid"} == {(ROW[5], clean[1]["study"])}
+    monkeypatch.setenv("RPACS_DATABASE_URL", "postgresql://nobody:hidden@127.0.0.1:1/rpacs")
+    assert main([*command, "--journal"]) == 2

@@ -9,7 +9,8 @@ import psycopg
 
 from deid_service.journal import Journal
 from deid_service.outcomes import Mapping
-from deid_service.pipeline.schema import conninfo, prepare
+from deid_service.pipeline.errors import DatabaseUnavailableError
+from deid_service.pipeline.schema import conninfo, explain, prepare
 
 __all__ = ["JournalWriter"]
 
@@ -29,8 +30,17 @@ class JournalWriter:
         self._journal = Journal()
 
     def __call__(self, mappings: Sequence[Mapping]) -> None:
-        """Write mappings; those that this process wrote before cost nothing."""
-        asyncio.run(self._write(mappings))
+        """Write mappings; those that this process wrote before cost nothing.
+
+        Raises
+        ------
+        DatabaseUnavailableError
+            If the database does not answer any more.
+        """
+        try:
+            asyncio.run(self._write(mappings))
+        except psycopg.OperationalError as error:
+            raise DatabaseUnavailableError(explain(error)) from None
 
     async def _write(self, mappings: Sequence[Mapping]) -> None:
         async with await psycopg.AsyncConnection.connect(self._conninfo) as connection:

@@ -6,11 +6,13 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from deid_service._output import private_text
 from deid_service.engine import Deidentifier
+from deid_service.outcomes import Mapping
 from deid_service.pseudonyms import PseudonymKey
 from deid_service.rules import default_rules_path, load_rules, path_or_s3
 from deid_service.tables.files import TableError, clean_table
@@ -36,6 +38,9 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     table.add_argument("--rules", type=path_or_s3, default=default_rules_path(), help="with a section Table")
     table.add_argument("--key-file", type=Path, required=True, help="pseudonym key: that of the images")
     table.add_argument("--report", type=Path, help="write what was done as JSON, without values")
+    table.add_argument(
+        "--journal", action="store_true", help="write the pseudonyms into the journal too (RPACS_DATABASE_URL)"
+    )
     table.set_defaults(function=_table)
 
 
@@ -52,7 +57,7 @@ def _table(arguments: argparse.Namespace) -> int:
         return 2
     progress = _Progress()
     try:
-        report = clean_table(source, destination, deidentifier, progress)
+        report = clean_table(source, destination, deidentifier, progress, _journal() if arguments.journal else None)
     except TableError as error:
         progress.clear()
         print(f"rpacs-deid: {error}", file=sys.stderr)
@@ -63,6 +68,14 @@ def _table(arguments: argparse.Namespace) -> int:
         with private_text(arguments.report) as file:
             json.dump(asdict(report), file, indent=2)
     return 0
+
+
+def _journal() -> Callable[[Sequence[Mapping]], None]:
+    """Open the journal. Only here is a database driver needed, which a workstation may lack."""
+    from deid_service.journal_writer import JournalWriter
+    from deid_service.settings import Settings
+
+    return JournalWriter(Settings.database_from_environment())
 
 
 class _Progress:

@@ -13,6 +13,7 @@ from pydicom.datadict import keyword_for_tag
 from deid_service._output import private_text
 from deid_service.engine import Deidentifier
 from deid_service.errors import DeidError
+from deid_service.outcomes import Mapping
 from deid_service.rules.schema import nearest_word
 from deid_service.rules.table import Column, Table
 from deid_service.tables.rows import BadRowError, RowCleaner
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["TableError", "TableReport", "clean_table"]
 
 _MOST_PROBLEMS = 20
+_JOURNAL_BATCH = 5_000
 
 
 class TableError(DeidError):
@@ -71,6 +73,7 @@ def clean_table(
     destination: Path,
     deidentifier: Deidentifier,
     progress: Callable[[int], None] = lambda _: None,
+    journal: Callable[[Sequence[Mapping]], None] | None = None,
 ) -> TableReport:
     """Clean a CSV file by the rules' section ``Table``.
 
@@ -84,6 +87,8 @@ def clean_table(
         Rules and key.
     progress : callable, optional
         Is told the number of rows done, row by row.
+    journal : callable, optional
+        Writes pseudonyms for the honest broker, before the table is there.
 
     Returns
     -------
@@ -101,7 +106,8 @@ def clean_table(
         raise TableError(["the rules file has no section Table, which says what the columns are"])
     try:
         with source.open(encoding="utf-8-sig", newline="") as file, private_text(destination) as out:
-            return _clean(csv.reader(file, delimiter=table.delimiter, strict=True), table, deidentifier, out, progress)
+            reader = csv.reader(file, delimiter=table.delimiter, strict=True)
+            return _clean(reader, table, deidentifier, out, progress, journal)
     except OSError as error:
         raise TableError([f"{source} cannot be read: {error.strerror}"]) from None
 
@@ -112,6 +118,7 @@ def _clean(
     deidentifier: Deidentifier,
     out: TextIO,
     progress: Callable[[int], None],
+    journal: Callable[[Sequence[Mapping]], None] | None,
 ) -> TableReport:
     rows = _rows(reader)
     _, header = next(rows, (1, []))
@@ -135,6 +142,8 @@ def _clean(
                 raise TableError([*problems, "and maybe more"]) from None
             continue
         progress(report.rows)
+        if len(cleaner.mappings) >= _JOURNAL_BATCH:
+            _write_journal(cleaner, journal)
         if result is None:
             report.discarded += 1
             continue
@@ -145,7 +154,14 @@ def _clean(
         writer.writerow(result)
     if problems:
         raise TableError(problems)
+    _write_journal(cleaner, journal)
     return report
+
+
+def _write_journal(cleaner: RowCleaner, journal: Callable[[Sequence[Mapping]], None] | None) -> None:
+    if journal is not None and cleaner.mappings:
+        journal(cleaner.mappings)
+    cleaner.mappings.clear()
 
 
 def _rows(reader: Reader) -> Iterator[tuple[int, list[str]]]:

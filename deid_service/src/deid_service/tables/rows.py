@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping as MappingOf
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +17,7 @@ from pydicom.datadict import dictionary_VR, keyword_for_tag
 
 from deid_service.engine import Deidentifier
 from deid_service.errors import DeidError, Refused
-from deid_service.outcomes import Cleaned
+from deid_service.outcomes import Cleaned, Mapping
 from deid_service.rules.table import Column
 from deid_service.tables.formats import from_dicom, to_dicom
 from deid_service.wire import Encoding, character_set, decode, read, split_values
@@ -57,13 +58,19 @@ class RowCleaner:
         What each cell of a row is, in the order of the file.
     constants : mapping of int to str
         What every row has besides, by tag.
+
+    Attributes
+    ----------
+    mappings : list of Mapping
+        Pseudonyms that were given and not fetched yet: whoever wants them for the journal empties the list.
     """
 
-    def __init__(self, deidentifier: Deidentifier, columns: Sequence[Column], constants: Mapping[int, str]) -> None:
+    def __init__(self, deidentifier: Deidentifier, columns: Sequence[Column], constants: MappingOf[int, str]) -> None:
         self._deidentifier = deidentifier
         self._columns = columns
         self._constants = {_SOP_CLASS: _CT_IMAGE, **constants}
         self._mapped = [_Cell(column, index) for index, column in enumerate(columns) if column.tag is not None]
+        self.mappings: list[Mapping] = []
         self._kept = [index for index, column in enumerate(columns) if column.keep]
 
     @property
@@ -119,6 +126,8 @@ class RowCleaner:
             if new != before:
                 result[cell.index] = from_dicom(new, cell.column.vr, cell.column.form, cells[cell.index].strip())
         self._check_kept(cells, result)
+        made_up = set(invented.values())
+        self.mappings += [mapping for mapping in outcome.mappings if mapping.original not in made_up]
         return [result[index] for index in self.written]
 
     @staticmethod
@@ -131,7 +140,7 @@ class RowCleaner:
         return invented
 
     @staticmethod
-    def _check_scopes(outcome: Cleaned, invented: Mapping[str, str]) -> None:
+    def _check_scopes(outcome: Cleaned, invented: MappingOf[str, str]) -> None:
         """Refuse a pseudonym that holds only within something which the row does not name: nothing would join."""
         for mapping in outcome.mappings:
             for level, uid in invented.items():
@@ -166,7 +175,7 @@ def _stands_in(word: str, text: str) -> bool:
     return False
 
 
-def _instance(values: Mapping[int, str]) -> bytes:
+def _instance(values: MappingOf[int, str]) -> bytes:
     """Write the instance that stands for a row: explicit little endian, UTF-8."""
     meta = b"".join(
         _element(tag, vr, value)

@@ -17,9 +17,10 @@ _SHORTEST_IN_BYTES: Final = 5
 _MANY_BYTES: Final = 4096
 _MONTH: Final = f"({'|'.join(sorted(MONTH_NAMES, key=len, reverse=True))})"
 _DATES: Final = re.compile(
-    r"(?<!\d)(?:(\d{4})[-./ ]?(\d{1,2})[-./ ]?(\d{1,2})|(\d{1,2})[-./ ]?(\d{1,2})[-./ ]?(\d{4})"
-    rf"|(\d{{1,2}}(?:st|nd|rd|th)?)[-./ ]{{0,2}}{_MONTH}[-./, ]{{0,2}}(\d{{4}}))"
-    rf"|(?<![^\W\d_]){_MONTH}[-./ ]{{0,2}}(\d{{1,2}}(?:st|nd|rd|th)?)[-./, ]{{0,2}}(\d{{4}})"
+    r"(?<!\d)(?:(\d{4})(\d{2})(\d{2})|(\d{4})[-./ ](\d{1,2})[-./ ](\d{1,2})(?!\d)"
+    r"|(\d{1,2})[-./ ]?(\d{1,2})[-./ ]?(\d{4})(?!\d)"
+    rf"|(\d{{1,2}}(?:st|nd|rd|th)?)[-./ ]{{0,2}}{_MONTH}[-./, ]{{0,2}}(\d{{4}})(?!\d))"
+    rf"|(?<![^\W\d_]){_MONTH}[-./ ]{{0,2}}(\d{{1,2}}(?:st|nd|rd|th)?)[-./, ]{{0,2}}(\d{{4}})(?!\d)"
 )
 _NOT_ALPHANUMERIC: Final = bytes(code for code in range(128) if not chr(code).isalnum() and chr(code) != "\n")
 

@@ -96,7 +96,9 @@ MONTH_NAMES: Final = frozenset(_MONTHS)
 
 _BORN: Final = frozenset("born dob birth birthdate geb geboren nee ne nato nata nacido nacida bday yob".split())  # noqa: SIM905
 _DAY_MONTH_YEAR: Final = re.compile(r"(\d{1,2})([a-z]{3,9})(\d{4}|\d{2})")
-_TIME_AFTER: Final = re.compile(r"(?<=\d)t\d{1,6}$")
+_DIGITS: Final = re.compile(r"\d{8,}")
+_LETTERS_BEFORE: Final = re.compile(r"^.*[a-z](?=\d)")
+_LETTERS_AFTER: Final = re.compile(r"(?<=\d)(?!(?:st|nd|rd|th)$)[a-z].*$")
 _BETWEEN_DATE_PARTS: Final = re.compile(r"[ .,/\-_]{1,3}")
 
 
@@ -293,7 +295,7 @@ class PatientIdentifiers:
         hit = [False] * len(words)
         self._find_names(words, hit, text)
         self._find_compact(words, hit)
-        if self.dates and any(word[-1:].isdigit() or word[:1].isdigit() for _, _, word in words):
+        if self.dates and any(letter.isdigit() for letter in text):
             self._find_dates(words, hit, text)
         spans: list[tuple[int, int]] = []
         for index, (start, end, _) in enumerate(words):
@@ -343,15 +345,17 @@ class PatientIdentifiers:
 
     def _find_compact(self, words: list[tuple[int, int, str]], hit: list[bool]) -> None:
         inside = [value for value in self.ids if len(value) >= _SHORTEST_INSIDE and not value.isalpha()]
-        for index in range(len(words)):
-            joined = ""
-            for last in range(index, min(index + self._longest, len(words))):
-                joined += words[last][2]
-                if joined in self.ids or joined in self.phrases or (last > index and joined in self.names):
-                    hit[index : last + 1] = [True] * (last + 1 - index)
-            word = words[index][2]
-            if len(word) > _SHORTEST_INSIDE and not word.isalpha() and any(value in word for value in inside):
-                hit[index] = True
+        for length in range(1, min(self._longest + 2, len(words)) + 1):
+            for index in range(len(words) - length + 1):
+                joined = "".join(word for _, _, word in words[index : index + length])
+                found = joined in self.ids or joined in self.phrases or (length > 1 and joined in self.names)
+                # What is found in fewer words is not looked for in more.
+                if found or (
+                    len(joined) > _SHORTEST_INSIDE
+                    and not any(hit[index : index + length])
+                    and any(value in joined for value in inside)
+                ):
+                    hit[index : index + length] = [True] * length
 
     def _find_dates(self, words: list[tuple[int, int, str]], hit: list[bool], text: str) -> None:
         for index, (_, _, word) in enumerate(words):
@@ -367,7 +371,10 @@ class PatientIdentifiers:
             if len(trio) == 3 and all(
                 _BETWEEN_DATE_PARTS.fullmatch(text[a[1] : b[0]]) for a, b in itertools.pairwise(trio)
             ):
-                parts = [_TIME_AFTER.sub("", part) for _, _, part in trio]
+                parts = [part for _, _, part in trio]
+                if not parts[0].isalpha():
+                    parts[0] = _LETTERS_BEFORE.sub("", parts[0])
+                parts[2] = _LETTERS_AFTER.sub("", parts[2])
                 if any(date in self.dates for date in written_dates(*parts)) or (
                     all(len(part) <= 2 and part.isdigit() for part in parts)
                     and any(date in self._short_dates for date in _short_forms(*parts))
@@ -421,15 +428,14 @@ def _date_of(value: str) -> str:
 
 def _dates_in_word(word: str) -> Iterator[str]:
     """Yield the dates that one word may be, as YYYYMMDD."""
-    if len(word) < 7 or not word[0].isdigit():
+    if len(word) < 7:
         return
-    digits = word[:8]
-    if digits.isdigit() and len(digits) == 8 and (len(word) in (8, 10, 12) or len(word) >= 14 or word[8] == "t"):
-        yield digits
-        if len(word) == 8:
-            yield digits[4:] + digits[2:4] + digits[:2]
-            yield digits[4:] + digits[:2] + digits[2:4]
-    elif found := _DAY_MONTH_YEAR.fullmatch(word):
+    for run in _DIGITS.findall(word):
+        yield run[:8]
+        if len(run) == 8:
+            yield run[4:] + run[2:4] + run[:2]
+            yield run[4:] + run[:2] + run[2:4]
+    if found := _DAY_MONTH_YEAR.fullmatch(word):
         yield from written_dates(*found.groups())
 
 
@@ -541,19 +547,21 @@ def clean_text(text: str, identifiers: PatientIdentifiers) -> str:
     str
         The text itself if there was nothing to cut.
     """
-    if len(text) <= 256:
-        return _cleaned(text, identifiers)
-    return _cut(text, identifiers.spans(text))
+    return _cleaned(text, identifiers) if len(text) <= 256 else _uncached(text, identifiers)
 
 
 @lru_cache(maxsize=4096)
 def _cleaned(text: str, identifiers: PatientIdentifiers) -> str:
-    return _cut(text, identifiers.spans(text))
+    return _uncached(text, identifiers)
+
+
+def _uncached(text: str, identifiers: PatientIdentifiers) -> str:
+    while spans := identifiers.spans(text):  # what stood apart may have come together
+        text = _cut(text, spans)
+    return text
 
 
 def _cut(text: str, spans: list[tuple[int, int]]) -> str:
-    if not spans:
-        return text
     kept = ""
     position = 0
     for start, end in spans:

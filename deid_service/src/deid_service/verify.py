@@ -175,7 +175,9 @@ def _is_clean(scan: Scan, needles: Needles, source: Source) -> bool:
         elif vr in _BYTES and tag not in _PIXELS:
             opaque.append(data[start:stop])
     texts = b"\n".join(free)
-    if not texts.isascii() or b"\x1b" in texts:
+    if (not texts.isascii() or b"\x1b" in texts) and any(
+        needles.kinds_in_string(decode_bytes(value, list(codecs), set())) for value, codecs in _foreign_texts(scan)
+    ):
         return False
     lower = texts.lower()
     if needles.kinds_in_text(lower) or needles.kinds_in_text(b"\n".join(coded).lower(), coded=True):
@@ -186,6 +188,24 @@ def _is_clean(scan: Scan, needles: Needles, source: Source) -> bool:
         return False
     runs = _UID_RUNS.findall(texts)
     return not runs or _uids_replaced(scan, source).isdisjoint(runs)
+
+
+def _foreign_texts(scan: Scan) -> Iterator[tuple[bytes, tuple[str, ...]]]:
+    """Yield the texts that are more than ASCII, and their character set."""
+    codecs: list[tuple[str, ...]] = [("iso8859",)]
+    for tag, vr, start, stop in scan.entries:
+        if vr == b"SQ":
+            codecs.append(codecs[-1])
+        elif tag == SEQUENCE_END:
+            codecs.pop()
+        elif tag == ITEM:
+            codecs[-1] = codecs[-2]
+        elif tag == _CHARACTER_SET:
+            codecs[-1] = _codecs(scan.data[start:stop])
+        elif vr in _FREE and tag not in _CODED:
+            value = scan.data[start:stop]
+            if not value.isascii() or b"\x1b" in value:
+                yield value, codecs[-1]
 
 
 def _uids_replaced(scan: Scan, source: Source) -> set[bytes]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Final
 
 from dicom_query import TagStep, tag_text
@@ -37,7 +38,17 @@ from deid_service.wire import (
 )
 from deid_service.wire.encoding import is_deflated
 
-__all__ = ["CHARACTER_SET", "PATIENT_ID", "REQUIRED", "SERIES", "SOP_CLASS", "SOP_INSTANCE", "STUDY", "Cleaning"]
+__all__ = [
+    "CHARACTER_SET",
+    "PATIENT_ID",
+    "REQUIRED",
+    "SERIES",
+    "SOP_CLASS",
+    "SOP_INSTANCE",
+    "STUDY",
+    "Cleaning",
+    "Memory",
+]
 
 SOP_CLASS: Final = 0x00080016
 SOP_INSTANCE: Final = 0x00080018
@@ -64,6 +75,44 @@ _Adds = list[tuple[tuple[TagStep, ...], AddTags]]
 _Set = AddTags | TextMarker | CodesMarker
 
 
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """What becomes of an element's value.
+
+    Attributes
+    ----------
+    value : bytes or None
+        The new value, not padded; None if the old one stays.
+    action : str
+        What was done, for the report.
+    mappings : dict
+        For the journal, by kind, scope and original.
+    """
+
+    value: bytes | None
+    action: str
+    mappings: dict[tuple[str, str, str], Mapping]
+
+
+class Memory:
+    """New values that were worked out before: the instances of a series share most of theirs.
+
+    In memory only. Thread-safe: two threads may at worst work out the same value twice.
+    """
+
+    def __init__(self, most: int = 4096, longest: int = 1024) -> None:
+        self._most, self._longest = most, longest
+        self._known: dict[tuple[object, ...], Replacement] = {}
+        self.get = self._known.get
+
+    def keep(self, known: tuple[object, ...], replacement: Replacement) -> None:
+        """Remember a new value, and forget all others first where there are too many."""
+        if len(self._known) >= self._most:
+            self._known.clear()
+        if replacement.value is None or len(replacement.value) <= self._longest:
+            self._known[known] = replacement
+
+
 class Cleaning:
     """The work on one instance.
 
@@ -77,17 +126,20 @@ class Cleaning:
         The secret behind the pseudonyms.
     identity : Identity
         Who and what it is.
+    memory : Memory
+        New values of earlier instances under the same rules and key.
     """
 
-    def __init__(self, source: Source, plan: Plan, key: PseudonymKey, identity: Identity) -> None:
+    def __init__(self, source: Source, plan: Plan, key: PseudonymKey, identity: Identity, memory: Memory) -> None:
         self._source = source
         self._data = source.data
         self._view = memoryview(source.data)
         self._plan = plan
         self._key = key
         self._identity = identity
+        self._memory = memory
         self._changes: list[Change] = []
-        self._mappings: dict[tuple[str, str, str], str] = {}
+        self._mappings: dict[tuple[str, str, str], Mapping] = {}
         self._names: dict[int, str] = {}
         self._tags: list[int] = []
         self._patient: PatientIdentifiers | None = None
@@ -124,7 +176,7 @@ class Cleaning:
         data = b"".join([head, *body])
         if self._plan.transcode is not None:
             data, self._tags = transcode(data, self._plan.transcode, self._tags)
-        verify(data, self._tags, self._source)
+        verify(data, self._tags, self._source, self._patient)
         return Cleaned(
             data,
             self._names[SOP_INSTANCE],
@@ -132,7 +184,7 @@ class Cleaning:
             self._names[SERIES],
             labels,
             self._changes,
-            [Mapping(*key, replacement) for key, replacement in self._mappings.items()],
+            list(self._mappings.values()),
         )
 
     def _file_meta(self) -> bytes:
@@ -322,24 +374,62 @@ class Cleaning:
             # Text was asked for where there is none (numbers, bytes, unknown): a token would be garbage there.
             self._note(path, element.tag, "emptied")
             return b""
-        text = decode(self._source.value(element), codecs)
-        old = split_values(text, vr)
+        if isinstance(rule, CleanText):
+            return self._cleaned(element, codecs, path)
+        value = self._source.value(element)
+        patient_id = element.tag == PATIENT_ID and path == ""
+        known = (id(rule), vr, value, codecs, patient_id, self._depends_on(rule, vr))
+        found = self._memory.get(known)
+        if found is None:
+            found = self._work_out(rule, vr, split_values(decode(value, codecs), vr), patient_id=patient_id)
+            self._memory.keep(known, found)
+        if found.value is not None:
+            self._note(path, element.tag, found.action)
+        self._mappings.update(found.mappings)
+        return found.value
+
+    def _depends_on(self, rule: object, vr: str) -> tuple[object, ...]:
+        """Return what else than rule and value decides a new value."""
         match rule:
             case ShiftDateTime():
-                unit, amount = self._offsets.get((id(rule), vr)) or self._offset(rule, vr)
+                return self._offsets.get((id(rule), vr)) or self._offset(rule, vr)
+            case RandomizeText() if vr != "UI":
+                return self._identity.scope(rule.reuse)
+            case Dummy():
+                return self._identity.scope(ReuseMapping.SAME_PATIENT)
+            case _:
+                return ()
+
+    def _work_out(self, rule: object, vr: str, old: list[str], *, patient_id: bool) -> Replacement:
+        """Return what becomes of the values of an element."""
+        mappings: dict[tuple[str, str, str], Mapping] = {}
+
+        def note(kind: str, scope: tuple[str, ...], original: str, replacement: str) -> None:
+            one = Mapping(kind, _scope_name(scope), original, replacement)
+            mappings[(one.kind, one.scope, original)] = one
+
+        def uid(value: str, replace: Callable[[str, PseudonymKey], str]) -> str:
+            new = replace(value, self._key)
+            if new != value:
+                note("uid", ("always",), value, new)
+            return new
+
+        match rule:
+            case ShiftDateTime():
+                unit, amount = self._offsets[(id(rule), vr)]
                 new = [rule.apply(value, vr, unit, amount) for value in old]
                 action = "shifted" if any(new) or not any(old) else "emptied"
             case RandomizeUID():
-                new = [self._new_uid(value, rule.apply) for value in old]
+                new = [uid(value, rule.apply) for value in old]
                 action = "uid replaced"
             case RandomizeText() if vr == "UI":
-                new = [self._new_uid(value, _uid_or_registered) for value in old]
+                new = [uid(value, _uid_or_registered) for value in old]
                 action = "uid replaced"
             case RandomizeText():
                 scope = self._identity.scope(rule.reuse)
-                kind = "patient_id" if element.tag == PATIENT_ID and path == "" else "text"
+                kind = "patient_id" if patient_id else "text"
                 new = [
-                    rule.apply(value, vr, self._key, scope, lambda old, new: self._map(kind, scope, old, new))
+                    rule.apply(value, vr, self._key, scope, lambda old, new: note(kind, scope, old, new))
                     for value in old
                 ]
                 action = "randomized"
@@ -350,22 +440,14 @@ class Cleaning:
             case CapAge():
                 new = [rule.text(value) if value.strip() else "" for value in old]
                 action = "capped"
-            case CleanText():
-                return self._cleaned(element, old, codecs, path)
             case _:
                 raise AssertionError(type(rule).__name__)
-        if new == old:
-            return None
-        self._note(path, element.tag, action)
-        return "\\".join(new).encode("ascii")
+        return Replacement(None if new == old else "\\".join(new).encode("ascii"), action, mappings)
 
-    def _cleaned(self, element: Element, old: list[str], codecs: tuple[str, ...], path: str) -> bytes | None:
+    def _cleaned(self, element: Element, codecs: tuple[str, ...], path: str) -> bytes | None:
         """Cut the patient's own identifiers out of a text that stays."""
-        if self._patient is None:
-            policy = self._plan.policy
-            moved = policy is None or Option.RETAIN_FULL_DATES not in policy.options
-            self._patient = identifiers_of(self._source, dates=moved)
-        new = [clean_text(value, self._patient) for value in old]
+        old = split_values(decode(self._source.value(element), codecs), element.vr)
+        new = [clean_text(value, self._cut) for value in old]
         if new == old:
             return None
         self._note(path, element.tag, "cleaned")
@@ -374,18 +456,21 @@ class Cleaning:
         # What the instance's own character set cannot hold was not read by it either: it goes.
         return encode("\\".join(new), codecs) or b""
 
+    @cached_property
+    def _cut(self) -> PatientIdentifiers:
+        """What is cut out of texts that stay."""
+        if self._plan.policy is not None and Option.RETAIN_FULL_DATES in self._plan.policy.options:
+            return identifiers_of(self._source, dates=False)
+        self._patient = identifiers_of(self._source)
+        return self._patient
+
     def _offset(self, rule: ShiftDateTime, vr: str) -> tuple[str, int]:
         """Return by what a rule moves this instance's values of one VR."""
         unit, scope, amount = rule.offset(vr, self._key, self._identity)
-        self._map("date_offset", scope, "/".join(scope), f"{amount} {unit}")
+        moved = Mapping("date_offset", _scope_name(scope), "/".join(scope), f"{amount} {unit}")
+        self._mappings[(moved.kind, moved.scope, moved.original)] = moved
         self._offsets[(id(rule), vr)] = unit, amount
         return unit, amount
-
-    def _new_uid(self, value: str, replace: Callable[[str, PseudonymKey], str]) -> str:
-        new = replace(value, self._key)
-        if new != value:
-            self._map("uid", ("always",), value, new)
-        return new
 
     def _added(
         self,
@@ -433,10 +518,13 @@ class Cleaning:
             self._names[tag] = value.decode("ascii", "replace").strip("\0 ")
 
     def _note(self, path: str, tag: int, action: str) -> None:
-        self._changes.append(Change(f"{path}{tag_text(tag)}", action))
+        self._changes.append(_change(path, tag, action))
 
-    def _map(self, kind: str, scope: tuple[str, ...], original: str, replacement: str) -> None:
-        self._mappings[(kind, _scope_name(scope), original)] = replacement
+
+@lru_cache(maxsize=4096)
+def _change(path: str, tag: int, action: str) -> Change:
+    # Every instance of a series changes at the same places.
+    return Change(f"{path}{tag_text(tag)}", action)
 
 
 @lru_cache(maxsize=1024)

@@ -23,6 +23,7 @@ from deid_service._cleaning import (
     SOP_INSTANCE,
     STUDY,
     Cleaning,
+    Memory,
 )
 from deid_service.errors import Refused
 from deid_service.outcomes import Cleaned, Discarded
@@ -54,6 +55,7 @@ class Deidentifier:
     def __init__(self, rules: Rules, key: PseudonymKey) -> None:
         self.rules = rules
         self._key = key
+        self._memory = Memory()
 
     def clean(self, data: bytes) -> Cleaned | Discarded:
         """Clean one instance.
@@ -103,7 +105,7 @@ class Deidentifier:
         triage(values)
         refers = any(element.tag == _COMMON_REFERENCES for element in source.elements)
         plan = self.rules.plan(labels, values[SOP_CLASS], refers=refers)
-        work = Cleaning(source, plan, self._key, _identity(values))
+        work = Cleaning(source, plan, self._key, _identity(values), self._memory)
         return work.finish(labels)
 
 

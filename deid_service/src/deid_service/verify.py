@@ -69,7 +69,7 @@ def _kept(values: tuple[tuple[int, str, bytes], ...], codecs: tuple[str, ...]) -
     return PatientIdentifiers((tag, vr, decode_bytes(value, list(codecs), set())) for tag, vr, value in values)
 
 
-def verify(copy: bytes, tags: list[int], source: Source) -> None:
+def verify(copy: bytes, tags: list[int], source: Source, known: PatientIdentifiers | None = None) -> None:
     """Read a finished copy and search it.
 
     Parameters
@@ -80,6 +80,9 @@ def verify(copy: bytes, tags: list[int], source: Source) -> None:
         Top-level elements that were meant to be written, in order.
     source : Source
         The original, from which the identifiers are taken.
+
+    known : PatientIdentifiers, optional
+        What `identifiers_of` says of the source, where it was asked before.
 
     Raises
     ------
@@ -95,7 +98,7 @@ def verify(copy: bytes, tags: list[int], source: Source) -> None:
     if scan.top != tags or not scan.meta.keys() <= _META:
         raise Refused("verification_failed")
     _check_layout(copy, scan)
-    original = identifiers_of(source)
+    original = known or identifiers_of(source)
     needles = _needles(original, _identifiers_kept(scan))
     if _is_clean(scan, needles, source):
         return

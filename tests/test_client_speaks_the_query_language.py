@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dicom_query import evaluate, parse
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import Dataset
+
+from dicom_query import evaluate, parse
 from rpacs._client import equals
 
 # A backslash separates values (PS3.5 section 6.4), so no single value holds one; control characters neither.

@@ -13,17 +13,17 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
+from pydicom import Dataset
+
+from deid_service import Cleaned, Deidentifier, PseudonymKey, default_rules_path, load_rules
 from deid_service.broker import KINDS, Broker
 from deid_service.broker.lookups import system_user
 from deid_service.cli import main
 from deid_service.journal import Journal
 from deid_service.pipeline.errors import DatabaseUnavailableError
 from deid_service.pipeline.schema import conninfo, prepare
-from psycopg import sql
-from pydicom import Dataset
 from rpacs_hub.database import OWNED_SCHEMAS, create
-
-from deid_service import Cleaned, Deidentifier, PseudonymKey, default_rules_path, load_rules
 
 
 @pytest.fixture(scope="module")

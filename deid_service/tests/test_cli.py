@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from deid_service.cli import main
-from deid_service.files.progress import Progress
 from pydicom import Dataset, dcmread
 
 from deid_service import PseudonymKey
+from deid_service.cli import main
+from deid_service.files.progress import Progress
 
 
 @pytest.fixture

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom import DataElement, Dataset, dcmread
+
+from deid_service import Cleaned, Deidentifier, PseudonymKey, Refused, default_rules_path, load_rules
 from deid_service.ordinary_words import ORDINARY_WORDS
 from deid_service.profiles.safe_private import safe_vr
 from deid_service.pseudonyms import is_registered_uid
 from deid_service.transforms.randomize_uid import REGISTERED_TAGS
 from deid_service.wire import PIXEL_TAGS, read
-from pydicom import DataElement, Dataset, dcmread
-
-from deid_service import Cleaned, Deidentifier, PseudonymKey, Refused, default_rules_path, load_rules
 
 IDS = ("PatientID", "AccessionNumber", "OtherPatientIDs", "AdmissionID")
 # Where the standard or the vendor sets the words: a patient called "Volume" does not make ImageType an identifier.

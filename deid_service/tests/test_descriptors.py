@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from deid_service._needles import Needles
-from deid_service.descriptors import PatientIdentifiers, clean_text, identifiers_of
-from deid_service.wire import read
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset
+
+from deid_service._needles import Needles
+from deid_service.descriptors import PatientIdentifiers, clean_text, identifiers_of
+from deid_service.wire import read
 
 HEADER = PatientIdentifiers(
     [

@@ -10,7 +10,6 @@ from io import BytesIO
 from typing import Any
 
 import pytest
-from deid_service.wire import read
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset, dcmread
@@ -32,6 +31,7 @@ from deid_service import (
     default_rules_path,
     load_rules,
 )
+from deid_service.wire import read
 
 Clean = Callable[..., Any]
 UIDS = "RandomizeUID: [{TagPatterns: '*/{UI}'}]"

@@ -9,7 +9,6 @@ from io import BytesIO
 from typing import Any
 
 import pytest
-from deid_service.profiles import Option, Row, load_table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import DataElement, Dataset, dcmread
@@ -17,6 +16,7 @@ from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.sequence import Sequence
 
 from deid_service import Cleaned, Deidentifier, PseudonymKey, RulesError, load_rules
+from deid_service.profiles import Option, Row, load_table
 
 KEY = PseudonymKey(bytes(range(32)))
 UNKNOWN_CLASS = "1.2.826.0.1.3680043.2.1"

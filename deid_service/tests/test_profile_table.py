@@ -8,12 +8,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from pydicom.datadict import keyword_dict, keyword_for_tag
+
 from deid_service.profiles import Option, load_table
 from deid_service.profiles.describe import page
 from deid_service.profiles.safe_private import safe_private_elements, safe_vr
 from deid_service.profiles.table import read_table
 from deid_service.profiles.types import known_sop_classes, types_of
-from pydicom.datadict import keyword_dict, keyword_for_tag
 
 COLUMNS = {
     "rtnSafePrivOpt": Option.RETAIN_SAFE_PRIVATE,

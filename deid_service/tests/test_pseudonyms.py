@@ -4,11 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
-from deid_service.pseudonyms import is_registered_uid
 from hypothesis import given
 from hypothesis import strategies as st
 
 from deid_service import KeyFileError, PseudonymKey
+from deid_service.pseudonyms import is_registered_uid
 
 KEY = PseudonymKey(bytes(range(32)))
 UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")

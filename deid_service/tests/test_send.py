@@ -11,12 +11,12 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
-from deid_service.cli import main
-from deid_service.pipeline.schema import conninfo
-from deid_service.sending import DestinationError, SourceError, open_destination, open_source
 from pydicom import Dataset, dcmread
 
 from deid_service import PseudonymKey, default_rules_path
+from deid_service.cli import main
+from deid_service.pipeline.schema import conninfo
+from deid_service.sending import DestinationError, SourceError, open_destination, open_source
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_from_files_to_a_folder_and_again(service: Path, folder: Path, capsys: p
     assert {line["instance"] for line in found[:3]} == {path.stem for path in copies}
     assert found[3]["reason"] == "not_dicom"
     everything = said.out + said.err + log.read_text()
-    for value in ("Erika", "Mustermann", "4711", "1.2.276"):
+    for value in ("Erika", "Mustermann", "PID-4711", "1.2.276"):
         assert value not in everything
     assert main(command) == 1
     assert {path: path.read_bytes() for path in target.rglob("*.dcm")} == copies

@@ -1,9 +1,10 @@
 from datetime import date, timedelta
 
 import pytest
-from deid_service.transforms.shift_date_time import shift_date, shift_date_time, shift_time
 from hypothesis import given
 from hypothesis import strategies as st
+
+from deid_service.transforms.shift_date_time import shift_date, shift_date_time, shift_time
 
 DAYS = timedelta(days=10)
 

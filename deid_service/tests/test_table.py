@@ -12,15 +12,15 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from deid_service.cli import main
-from deid_service.pipeline.schema import conninfo
-from deid_service.tables import TableError, clean_table
-from deid_service.tables.formats import from_dicom, to_dicom
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import Dataset, dcmread
 
 from deid_service import Cleaned, Deidentifier, PseudonymKey, RulesError, default_rules_path, load_rules
+from deid_service.cli import main
+from deid_service.pipeline.schema import conninfo
+from deid_service.tables import TableError, clean_table
+from deid_service.tables.formats import from_dicom, to_dicom
 
 TABLE = """
 Table:

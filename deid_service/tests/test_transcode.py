@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from deid_service.transforms.transcode import transcode
-from deid_service.wire import read
 from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
 from pydicom.pixels.decoders.base import get_decoder
 
 from deid_service import Cleaned, Deidentifier, PseudonymKey, Refused, RulesError, load_rules
+from deid_service.transforms.transcode import transcode
+from deid_service.wire import read
 
 IMPLICIT = "1.2.840.10008.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"

@@ -9,13 +9,13 @@ from datetime import date
 from typing import Any
 
 import pytest
-from deid_service.transforms.randomize_text import MAX_LENGTHS, token
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from deid_service import PseudonymKey
+from deid_service.transforms.randomize_text import MAX_LENGTHS, token
 
 Clean = Callable[..., Any]
 

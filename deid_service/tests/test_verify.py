@@ -8,8 +8,6 @@ from io import BytesIO
 from typing import Any
 
 import pytest
-from deid_service.verify import verify
-from deid_service.wire import Source, read
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset, dcmread
@@ -21,6 +19,8 @@ from pydicom.uid import (
 )
 
 from deid_service import Cleaned, Deidentifier, PseudonymKey, Refused, default_rules_path, load_rules
+from deid_service.verify import verify
+from deid_service.wire import Source, read
 
 CLEANER = Deidentifier(load_rules(default_rules_path()), PseudonymKey(bytes(range(32))))
 Make = Callable[..., tuple[bytes, Source]]

@@ -12,10 +12,10 @@ import psycopg
 import pytest
 from pydicom.dataset import FileDataset
 from pydicom.uid import generate_uid
-from rpacs_hub.database import OWNED_SCHEMAS, create, role_url
-from rpacs_hub.settings import IndexerSettings
 
 from hub.tests.support import Base, Served, as_bytes, gateway_settings, image, indexing, serving, until
+from rpacs_hub.database import OWNED_SCHEMAS, create, role_url
+from rpacs_hub.settings import IndexerSettings
 from tests.fixtures.parts import OrthancServer
 
 

@@ -17,13 +17,13 @@ import numpy as np
 import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from demo.parts import free_port
 from rpacs_hub.gateway import Gateway
 from rpacs_hub.gateway._exchange import ApiError
 from rpacs_hub.index import Indexer
 from rpacs_hub.permissions import Actor
 from rpacs_hub.settings import GatewaySettings, IndexerSettings
-
-from demo.parts import free_port
 
 PERMISSIONS = """
 Profiles:

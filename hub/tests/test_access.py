@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import httpx
 import pytest
-from rpacs_hub.gateway.api import ROUTES
 
 from hub.tests.support import gateway_settings, serving, until
+from rpacs_hub.gateway.api import ROUTES
 
 KEYS = {"access_key": "AKIAEXAMPLEKEY", "secret_key": "notasecret"}
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from rpacs_hub.database import role_url
 
 from hub.tests.support import gateway_settings, serving, until
+from rpacs_hub.database import role_url
 
 
 def last_line(archive) -> dict:

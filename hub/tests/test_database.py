@@ -7,6 +7,7 @@ import secrets
 
 import psycopg
 import pytest
+
 from rpacs_hub.cli import main
 from rpacs_hub.database import OWNED_SCHEMAS, create, role_url
 from rpacs_hub.errors import DatabaseUnavailable, SettingsError

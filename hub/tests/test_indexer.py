@@ -15,12 +15,12 @@ import httpx
 import psycopg
 import pytest
 from pydicom.uid import generate_uid
+
+from hub.tests.support import as_bytes, image, indexing, until
 from rpacs_hub.cli import main
 from rpacs_hub.database import role_url
 from rpacs_hub.index import read_status
 from rpacs_hub.settings import IndexerSettings
-
-from hub.tests.support import as_bytes, image, indexing, until
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
-from rpacs_hub.gateway.api import ROUTES
 
 from hub.tests.support import gateway_settings, serving, until
+from rpacs_hub.gateway.api import ROUTES
 
 NAME = "openapi.yaml"
 

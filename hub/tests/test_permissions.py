@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 
-import dicom_query
 import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+import dicom_query
+from hub.tests.support import PERMISSIONS, image
 from rpacs_hub.cli import main
 from rpacs_hub.errors import PermissionsError
 from rpacs_hub.permissions import (
@@ -24,8 +26,6 @@ from rpacs_hub.permissions import (
     parse_permissions,
     visible_condition,
 )
-
-from hub.tests.support import PERMISSIONS, image
 
 OLDER = """
 Profiles:

@@ -15,13 +15,13 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.pixels import convert_color_space
+
+from hub.tests.support import as_bytes, image
 from rpacs_hub._quiet import quiet_pydicom
 from rpacs_hub.errors import FrameMissing, NotAnImage, RenderError
 from rpacs_hub.rendering import PictureFormat, Renderer, frame_count, render
 from rpacs_hub.rendering.cache import ByteCache
 from rpacs_hub.rendering.pixels import window
-
-from hub.tests.support import as_bytes, image
 
 
 @pytest.fixture(autouse=True)

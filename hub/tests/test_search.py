@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 
-import dicom_query
 import psycopg
 import psycopg_pool
 import pytest
 from pydicom.uid import generate_uid
+
+import dicom_query
+from hub.tests.support import as_bytes, image
 from rpacs_hub._orthanc import StoredInstance
 from rpacs_hub.errors import DatabaseUnavailable, SearchRefused, SearchTooSlow
 from rpacs_hub.index import DEFAULT_COLUMNS, Entity, Index, Level, Search, SortKey
 from rpacs_hub.index._read import read_file
 from rpacs_hub.index._store import Read, Store
-
-from hub.tests.support import as_bytes, image
 
 ALL = dicom_query.Sql("TRUE", ())
 CT = dicom_query.compile_sql(dicom_query.parse("Modality StrEquals CT"), "i.document")

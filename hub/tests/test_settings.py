@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 import rpacs_hub.settings
 from rpacs_hub.cli import main
 from rpacs_hub.errors import SettingsError

@@ -10,9 +10,9 @@ import time
 import numpy as np
 import psycopg
 import pytest
-from rpacs_hub.settings import IndexerSettings
 
 from hub.tests.support import as_bytes, gateway_settings, image, indexing, serving, until
+from rpacs_hub.settings import IndexerSettings
 
 SIDE = 5000  # two bytes a pixel: 50 MB
 

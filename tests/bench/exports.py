@@ -16,10 +16,10 @@ import httpx
 import psycopg_pool
 from pydicom import dcmread
 from pydicom.filebase import DicomBytesIO
+
 from rpacs_hub._orthanc import Orthanc
 from rpacs_hub.exports import Exporter, InstanceRef, parse_request
 from rpacs_hub.rendering import render
-
 from tests.bench.rows import Row
 from tests.bench.slices import ct_slices
 from tests.fixtures.parts import S3, OrthancServer, running_postgres, running_s3

@@ -262,9 +262,8 @@ def test_no_secret_is_in_a_command_line_or_readable_by_others(folder):
 
 
 def test_edited_files_survive_and_are_valid(folder):
-    from rpacs_hub.permissions import load_permissions
-
     from deid_service import load_rules
+    from rpacs_hub.permissions import load_permissions
 
     stack = Stack(replace(Settings.load({"RPACS_VAR": str(folder / "var")}), ports=Ports(*free_ports(14))))
     stack.services.prepare()

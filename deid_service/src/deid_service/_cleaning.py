@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Final
 
-from dicom_query import TagStep, tag_text
-
 from deid_service.descriptors import PatientIdentifiers, clean_text, identifiers_of
 from deid_service.errors import Refused
 from deid_service.outcomes import Change, Cleaned, Mapping
@@ -37,6 +35,7 @@ from deid_service.wire import (
     split_values,
 )
 from deid_service.wire.encoding import is_deflated
+from dicom_query import TagStep, tag_text
 
 __all__ = [
     "CHARACTER_SET",

@@ -134,8 +134,9 @@ def _keygen(arguments: argparse.Namespace) -> int:
 
 def _match(arguments: argparse.Namespace) -> int:
     """Print the files that a query finds, one a line. Exit code 1 if there is none."""
-    from dicom_query import QueryError, evaluate, parse
     from pydicom import dcmread
+
+    from dicom_query import QueryError, evaluate, parse
 
     try:
         query = parse(arguments.query)

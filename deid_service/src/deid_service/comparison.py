@@ -10,8 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from dicom_query import tag_text
-
 from deid_service.wire import (
     DEFAULT_CHARACTER_SET,
     PIXEL_TAGS,
@@ -24,6 +22,7 @@ from deid_service.wire import (
     read,
     split_values,
 )
+from dicom_query import tag_text
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,7 +17,6 @@ from functools import lru_cache
 from io import BytesIO
 from typing import Final
 
-from dicom_query import tag_text
 from pydicom import dcmread
 from pydicom.charset import convert_encodings, decode_bytes
 
@@ -26,6 +25,7 @@ from deid_service._scan import ITEM, SEQUENCE_END, Scan, UnreadableError
 from deid_service.descriptors import PatientIdentifiers, identifiers_of, is_identifying
 from deid_service.errors import Refused
 from deid_service.wire import Element, Source
+from dicom_query import tag_text
 
 __all__ = ["verify"]
 

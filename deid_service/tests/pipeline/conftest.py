@@ -16,14 +16,14 @@ import httpx
 import psycopg
 import pydicom
 import pytest
-from deid_service._orthanc import Orthanc
-from deid_service.pipeline.cli import add_commands
-from deid_service.pipeline.schema import conninfo
-from deid_service.pipeline.status import Status, read_status
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from deid_service import PseudonymKey
+from deid_service._orthanc import Orthanc
+from deid_service.pipeline.cli import add_commands
+from deid_service.pipeline.schema import conninfo
+from deid_service.pipeline.status import Status, read_status
 from tests.fixtures.processes import wait_for
 
 RULES = """\

@@ -14,10 +14,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
 from deid_service._orthanc import Orthanc
 from deid_service.pipeline.drop_folder import DropFolder
 from deid_service.pipeline.troubles import Troubles
-
 from tests.fixtures.processes import wait_for
 
 

@@ -10,6 +10,8 @@ import threading
 import uuid
 
 import pytest
+
+from deid_service import PseudonymKey, RulesError
 from deid_service.cli import main
 from deid_service.errors import RulesSourceError
 from deid_service.pipeline.errors import SettingsError
@@ -17,8 +19,6 @@ from deid_service.pipeline.rules_file import RulesFile
 from deid_service.rules import S3Address, S3File, load_rules, path_or_s3
 from deid_service.rules.s3_file import LARGEST
 from deid_service.settings import Settings
-
-from deid_service import PseudonymKey, RulesError
 
 KEY = PseudonymKey(bytes(range(32)))
 RULES = """\

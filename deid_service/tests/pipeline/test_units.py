@@ -12,6 +12,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deid_service import PseudonymKey, Refused
 from deid_service._orthanc import md5_of
 from deid_service.journal import Journal
 from deid_service.pipeline import schema
@@ -29,10 +33,6 @@ from deid_service.pipeline.troubles import Gate, Troubles
 from deid_service.pipeline.worker import _clean
 from deid_service.rules import default_rules_path
 from deid_service.settings import Settings
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from deid_service import PseudonymKey, Refused
 
 GOOD = {
     "RPACS_DATABASE_URL": "postgresql://rpacs_deid:hush@127.0.0.1/rpacs",

@@ -8,11 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from dicom_query import And, Condition, Node, Not, Number, Operator, Or, PartialDate, TagPath, TagStep, TextPattern
-from dicom_query.nodes import Operand
 from hypothesis import strategies as st
 from pydicom import config
 from pydicom.dataset import Dataset
+
+from dicom_query import And, Condition, Node, Not, Number, Operator, Or, PartialDate, TagPath, TagStep, TextPattern
+from dicom_query.nodes import Operand
 
 TEXT_TAGS = {0x00080060: "CS", 0x00081030: "LO", 0x00100010: "PN", 0x00091001: "LO", 0x00080008: "CS"}
 LONG_TEXT_TAGS = {0x00104000: "LT", 0x0040A160: "UT"}

@@ -8,7 +8,6 @@ from fractions import Fraction
 from typing import Any
 
 from dicom_query import And, Condition, Node, Not, Operator, Or
-
 from extensions.dicom_query.tests.models import Element, Model
 
 BYTES = object()

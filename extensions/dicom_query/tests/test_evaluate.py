@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from dicom_query import evaluate, evaluate_document, index_document, parse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
@@ -18,6 +17,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from dicom_query import evaluate, evaluate_document, index_document, parse
 from extensions.dicom_query.tests.cases import ANSWERS, DATES, example
 from extensions.dicom_query.tests.models import Element, build, models
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import timeit
 
 import pytest
-from dicom_query import PathStep, PatternSet, TagPattern, TagPatternError, keyword_of, parse_tag, tag_text
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dicom_query import PathStep, PatternSet, TagPattern, TagPatternError, keyword_of, parse_tag, tag_text
 
 
 def step(name: str, vr: str | None = None, creator: str | None = None, item: int | None = None) -> PathStep:

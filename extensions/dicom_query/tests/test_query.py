@@ -6,6 +6,9 @@ import sys
 import threading
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
 from dicom_query import (
     EVERYTHING,
     And,
@@ -24,9 +27,6 @@ from dicom_query import (
     parse,
     to_text,
 )
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-
 from extensions.dicom_query.tests.models import models, queries
 
 CT = parse("Modality StrEquals CT")

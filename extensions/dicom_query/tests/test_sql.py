@@ -7,6 +7,9 @@ import time
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from dicom_query import (
     And,
     Condition,
@@ -22,9 +25,6 @@ from dicom_query import (
     index_document,
     parse,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
 from extensions.dicom_query.tests.cases import ANSWERS, DATES, example
 from extensions.dicom_query.tests.models import Element, build, conditions, models, queries
 from extensions.dicom_query.tests.oracle import answer

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from dicom_query import (
     PathStep,
     TagPath,
@@ -15,8 +18,6 @@ from dicom_query import (
     path_text,
     tag_text,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 @pytest.mark.parametrize("text", ["PatientName", "patientname", "PATIENTNAME", "00100010"])

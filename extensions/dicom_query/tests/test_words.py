@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from dicom_query import complete, explain, parse, word_start
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dicom_query import complete, explain, parse, word_start
 from extensions.dicom_query.tests.models import models, queries
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-import rpacs
 
+import rpacs
 from extensions.rpacs.tests.gateway_server import Gateway
 
 

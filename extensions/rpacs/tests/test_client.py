@@ -3,11 +3,11 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
-import rpacs
 from PIL import Image
-from rpacs._client import equals
 
+import rpacs
 from extensions.rpacs.tests.gateway_server import Gateway, catalogue, uid
+from rpacs._client import equals
 
 CT, MR, US, SR, BROKEN = (uid("series", n) for n in range(1, 6))
 

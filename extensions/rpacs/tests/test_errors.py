@@ -2,9 +2,10 @@ import inspect
 import re
 
 import pytest
-import rpacs
 from hypothesis import given
 from hypothesis import strategies as st
+
+import rpacs
 from rpacs import _errors
 
 

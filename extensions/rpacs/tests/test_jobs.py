@@ -2,8 +2,8 @@ import time
 
 import pandas as pd
 import pytest
-import rpacs
 
+import rpacs
 from extensions.rpacs.tests.gateway_server import uid
 
 KEYS = {"access_key": "AK-9c1", "secret_key": "SK-7d2"}

@@ -17,9 +17,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-import rpacs.voila_template
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+import rpacs.voila_template
 from extensions.rpacs.tests.gateway_server import Gateway, uid
 
 NOTEBOOKS = Path(__file__).parents[3] / "notebooks"

@@ -2,6 +2,7 @@ import random
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from rpacs import Slice
 from rpacs._slices import order_slices
 

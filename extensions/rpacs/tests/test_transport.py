@@ -5,10 +5,10 @@ import threading
 import traceback
 
 import pytest
-import rpacs
-from rpacs._credentials import Credentials
 
+import rpacs
 from extensions.rpacs.tests.gateway_server import Gateway
+from rpacs._credentials import Credentials
 
 
 def test_get_is_tried_again_when_the_connection_drops(gateway, pacs):

@@ -7,11 +7,11 @@ import re
 import time
 
 import pytest
+
 import rpacs
+from extensions.rpacs.tests.gateway_server import uid
 from rpacs import widgets
 from rpacs.widgets._panel import asset
-
-from extensions.rpacs.tests.gateway_server import uid
 
 CT, MR, US, SR, BROKEN = (uid("series", n) for n in range(1, 6))
 SCRIPTS = ["common", "export", "grid", "permissions", "problem", "query", "viewer"]

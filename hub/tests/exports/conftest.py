@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Callable
 
 import psycopg_pool
 import pytest
-from rpacs_hub.exports import Exporter, ExportRequest, parse_request
 
 from hub.tests.exports.support import Archive, no_pictures
+from rpacs_hub.exports import Exporter, ExportRequest, parse_request
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import asyncio
 import os
 
 import psycopg_pool
+
 from rpacs_hub.exports import Exporter, InstanceRef, parse_request
 
 SIZE = 3000

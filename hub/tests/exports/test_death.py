@@ -6,10 +6,10 @@ import sys
 
 import psycopg_pool
 import pytest
-from rpacs_hub.exports import Credentials, Exporter, ExportState
 
 from hub.tests.exports import dying_exporter
 from hub.tests.exports.support import ended, until
+from rpacs_hub.exports import Credentials, Exporter, ExportState
 
 pytestmark = pytest.mark.anyio
 

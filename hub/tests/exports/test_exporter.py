@@ -6,6 +6,8 @@ import logging
 import psycopg
 import psycopg_pool
 import pytest
+
+from hub.tests.exports.support import Archive, done_is, ended, until
 from rpacs_hub.exports import (
     Credentials,
     ExportConflict,
@@ -15,8 +17,6 @@ from rpacs_hub.exports import (
     ExportState,
     InstanceRef,
 )
-
-from hub.tests.exports.support import Archive, done_is, ended, until
 
 pytestmark = pytest.mark.anyio
 

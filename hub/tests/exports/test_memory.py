@@ -3,10 +3,10 @@
 import asyncio
 
 import pytest
-from rpacs_hub.exports import InstanceRef
-from rpacs_hub.exports._memory import MemoryBudget
 
 from hub.tests.exports.support import ended
+from rpacs_hub.exports import InstanceRef
+from rpacs_hub.exports._memory import MemoryBudget
 
 pytestmark = pytest.mark.anyio
 

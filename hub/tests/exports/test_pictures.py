@@ -7,11 +7,11 @@ import pydicom
 import pytest
 from PIL import Image
 from pydicom.data import get_testdata_file
+
+from hub.tests.exports.support import ended
 from rpacs_hub.exports import ExportState, InstanceFailed, InstanceRef
 from rpacs_hub.exports._pictures import pictures
 from rpacs_hub.rendering import render
-
-from hub.tests.exports.support import ended
 
 
 def written(dataset: pydicom.Dataset) -> bytes:

@@ -6,6 +6,7 @@ import string
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from rpacs_hub.exports import (
     Credentials,
     Destination,

@@ -9,10 +9,10 @@ import time
 
 import pytest
 from botocore import exceptions as aws
-from rpacs_hub.exports import Credentials, Destination, DestinationFailed, ExportState, InstanceFailed
-from rpacs_hub.exports.s3 import Bucket, explain
 
 from hub.tests.exports.support import FaultyS3, ended, refusal
+from rpacs_hub.exports import Credentials, Destination, DestinationFailed, ExportState, InstanceFailed
+from rpacs_hub.exports.s3 import Bucket, explain
 
 KEYS = Credentials("AKIAEXAMPLE", "secret")
 HERE = Destination("bucket", "prefix")

@@ -19,10 +19,10 @@ import botocore.config
 import httpx
 import playwright.sync_api as playwright
 import pytest
-from rpacs_hub.system_users import account_name
 
 from demo.parts.ports import free_port
 from hub.tests.login.rig import HERE, Cognito, Hub, People, Visitor, answers, me, node_command, sign_in_and_start
+from rpacs_hub.system_users import account_name
 from tests.fixtures.processes import Server
 
 CHROMIUM_OPTIONS = [

@@ -12,12 +12,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from oauthenticator.oauth2 import _serialize_state
-from rpacs_hub.login import OpenIDAuthenticator, logout_address
-from rpacs_hub.login.authenticator import OpenIDLoginHandler, nonce_of
 from tornado.web import HTTPError
 from traitlets.config import Config
 
 from hub.tests.login.provider import AUTHOR, CLIENT, STRANGER, Provider, public, running_provider
+from rpacs_hub.login import OpenIDAuthenticator, logout_address
+from rpacs_hub.login.authenticator import OpenIDLoginHandler, nonce_of
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import playwright.sync_api as playwright
 import pytest
-from rpacs_hub.system_users import account_name
 
 from hub.tests.login.rig import Cognito, Hub, People, Visitor, in_kernel, me, sign_in_and_start
+from rpacs_hub.system_users import account_name
 from tests.fixtures.processes import wait_for
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="system users need root")

@@ -17,9 +17,9 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from rpacs_hub.login import IdTokenError, IdTokenVerifier, SigningKeys, SigningKeysError
 
 from hub.tests.login.provider import AUTHOR, CLIENT, CURVE, STRANGER, Provider, public, running_provider
+from rpacs_hub.login import IdTokenError, IdTokenVerifier, SigningKeys, SigningKeysError
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from rpacs_hub.errors import SettingsError
 from rpacs_hub.login import HubSettings, gateway_service, roles
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from rpacs_hub.system_users import SystemUserError, SystemUsers, account_name
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="making system users needs root")

@@ -7,7 +7,6 @@ from enum import Enum, IntEnum
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from dicom_query import PatternSet
 from pydicom.datadict import dictionary_VR
 
 from deid_service.profiles.safe_private import safe_vr
@@ -17,6 +16,7 @@ from deid_service.profiles.values import CapAge, CleanText, Dummy
 from deid_service.transforms.randomize_uid import REGISTERED_TAGS, RandomizeUID
 from deid_service.transforms.reuse import ReuseMapping
 from deid_service.transforms.shift_date_time import ShiftDateTime
+from dicom_query import PatternSet
 
 __all__ = ["DAYS", "Do", "Mode", "Policy", "Verdict", "resolve"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dicom_query import PatternSet
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from yaml.nodes import Node
 
 from deid_service.profiles.table import Option, load_table
 from deid_service.rules.schema import Problems
+from dicom_query import PatternSet
 
 __all__ = ["Profile", "read_profile"]
 

@@ -19,7 +19,6 @@ from enum import Enum
 from functools import lru_cache
 from typing import Final
 
-from dicom_query import ElementPath, PathStep, PatternLevel
 from pydicom.datadict import dictionary_has_tag, dictionary_VR, private_dictionary_VR
 
 from deid_service.profiles.markers import CodesMarker, TextMarker, markers
@@ -29,6 +28,7 @@ from deid_service.profiles.types import TypesHere, known_sop_classes, types_of
 from deid_service.rules.scope import Scope
 from deid_service.transforms import AddTags, DeleteTags, RandomizeText, RandomizeUID, ShiftDateTime
 from deid_service.transforms.randomize_uid import REGISTERED_TAGS
+from dicom_query import ElementPath, PathStep, PatternLevel
 
 __all__ = ["Action", "Decision", "Entry", "Level", "Plan"]
 

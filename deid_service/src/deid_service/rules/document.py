@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from dicom_query import evaluate
 from pydicom import Dataset
 from yaml.nodes import Node
 
@@ -24,6 +23,7 @@ from deid_service.rules.table import Table, read_table
 from deid_service.transforms import AddTags, DeleteTags, RandomizeText, RandomizeUID, ShiftDateTime
 from deid_service.transforms.shift_date_time import share_days
 from deid_service.transforms.transcode import read_transcode
+from dicom_query import evaluate
 
 __all__ = ["Rules", "default_rules_path", "load_rules", "parse_rules"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dicom_query import Node as Query
-from dicom_query import QueryError, parse
 from yaml.nodes import Node
 
 from deid_service.rules.schema import Problems
+from dicom_query import Node as Query
+from dicom_query import QueryError, parse
 
 __all__ = ["ALL", "Category", "Label", "read_categories", "read_labels"]
 

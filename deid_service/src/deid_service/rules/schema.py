@@ -11,10 +11,10 @@ import difflib
 from collections.abc import Collection, Mapping, Sequence
 
 import yaml
-from dicom_query import PatternSet, TagPattern, TagPatternError
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from deid_service.errors import Problem
+from dicom_query import PatternSet, TagPattern, TagPatternError
 
 __all__ = ["Problems", "nearest_word"]
 

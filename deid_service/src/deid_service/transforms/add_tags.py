@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from dicom_query import TagPath, TagPathError
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from yaml.nodes import Node
 
@@ -18,6 +17,7 @@ from deid_service.transforms.randomize_text import MAX_LENGTHS
 from deid_service.transforms.shift_date_time import shift_date, shift_date_time, shift_time
 from deid_service.wire.encoding import SINGLE_VALUE_VRS, TEXT_VRS
 from deid_service.wire.text import encode
+from dicom_query import TagPath, TagPathError
 
 __all__ = ["AddTags"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dicom_query import PatternSet
 from yaml.nodes import Node
 
 from deid_service.rules.schema import Problems
+from dicom_query import PatternSet
 
 __all__ = ["DeleteTags"]
 

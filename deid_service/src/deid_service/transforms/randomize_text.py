@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
-from dicom_query import PatternSet
 from yaml.nodes import Node
 
 from deid_service.pseudonyms import PseudonymKey
 from deid_service.rules.schema import Problems
 from deid_service.transforms.reuse import ReuseMapping, read_reuse
+from dicom_query import PatternSet
 
 __all__ = ["MAX_LENGTHS", "RandomizeText", "token"]
 

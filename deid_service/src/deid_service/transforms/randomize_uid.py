@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from dicom_query import PatternSet
 from pydicom.datadict import dictionary_VR, keyword_dict
 from yaml.nodes import Node
 
 from deid_service.pseudonyms import PseudonymKey, is_registered_uid
 from deid_service.rules.schema import Problems
+from dicom_query import PatternSet
 
 __all__ = ["REGISTERED_TAGS", "RandomizeUID"]
 

@@ -8,13 +8,13 @@ from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Final
 
-from dicom_query import PatternSet, TagPattern
 from pydicom.datadict import dictionary_VR, keyword_dict
 from yaml.nodes import Node
 
 from deid_service.pseudonyms import PseudonymKey
 from deid_service.rules.schema import Problems
 from deid_service.transforms.reuse import Identity, ReuseMapping, read_reuse
+from dicom_query import PatternSet, TagPattern
 
 __all__ = ["ShiftDateTime", "share_days", "shift_date", "shift_date_time", "shift_time"]
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import dicom_query
-
 from rpacs_hub.audit import AuditEvent
 from rpacs_hub.errors import HubError
 from rpacs_hub.permissions import Action, Actor, Collection, Decision, Instance, decide, visible_condition

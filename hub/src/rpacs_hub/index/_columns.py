@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-import dicom_query
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
+import dicom_query
 from rpacs_hub.errors import SearchRefused
 
 __all__ = ["COUNTED", "DEFAULT_COLUMNS", "DEFAULT_SORT", "Level", "SortKey", "check_columns", "parse_level"]

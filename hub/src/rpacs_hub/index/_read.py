@@ -8,13 +8,14 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-import dicom_query
 import pydicom
 from pydicom.datadict import keyword_for_tag
 from pydicom.filereader import read_partial
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 from pydicom.valuerep import IS, DSdecimal, DSfloat
+
+import dicom_query
 
 __all__ = ["IndexedFile", "Unreadable", "display_values", "read_file"]
 

@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import dicom_query
 import psycopg
 import psycopg_pool
 
+import dicom_query
 from rpacs_hub.errors import DatabaseUnavailable, SearchRefused, SearchTooSlow
 from rpacs_hub.index._columns import (
     COUNTED,

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import dicom_query
-
 from rpacs_hub.permissions.profiles import Permissions, Profile
 
 __all__ = [

@@ -24,9 +24,9 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import dicom_query
 import yaml
 
+import dicom_query
 from rpacs_hub.errors import PermissionsError, Problem
 from rpacs_hub.permissions._yaml import Reader, Value, nearest
 from rpacs_hub.permissions.paths import PathPattern

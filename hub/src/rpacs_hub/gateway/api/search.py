@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import dicom_query
-
 from rpacs_hub.gateway._exchange import ApiError, Call, Reply, Route, known_keys
 from rpacs_hub.index import Level, Search, SortKey, parse_level
 from rpacs_hub.permissions import Action, Collection

@@ -6,9 +6,11 @@ import asyncio
 import logging
 import re
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import psycopg
 import pytest
@@ -33,6 +35,7 @@ from deid_service.pipeline.troubles import Gate, Troubles
 from deid_service.pipeline.worker import _clean
 from deid_service.rules import default_rules_path
 from deid_service.settings import Settings
+from tests.fixtures.processes import wait_for
 
 GOOD = {
     "RPACS_DATABASE_URL": "postgresql://rpacs_deid:hush@127.0.0.1/rpacs",
@@ -225,6 +228,37 @@ def test_gate_opens_when_the_server_answers_its_probe():
         pass
     gate.succeeded()
     assert gate.is_open()
+
+
+def test_a_process_without_work_notices_that_a_server_answers_again():
+    answers = threading.Event()
+
+    def probe():
+        if not answers.is_set():
+            raise OSError
+
+    troubles = Troubles()
+    gate = Gate("server", troubles, probe, longest=0.01)
+    gate.failed("server does not answer", unreachable=True)
+    gate.look()
+    assert troubles.current()
+    answers.set()
+    wait_for(lambda: gate.look() or not troubles.current(), 5)
+    assert gate.is_open()
+
+
+def test_a_refusal_of_the_server_is_over_when_nothing_failed_for_a_minute(monkeypatch):
+    troubles = Troubles()
+    gate = Gate("server", troubles, lambda: None, longest=0.01)
+    gate.failed("disk full", unreachable=False)
+    now = time.monotonic()
+    clock = "deid_service.pipeline.troubles.time"
+    monkeypatch.setattr(clock, SimpleNamespace(monotonic=lambda: now + 30))
+    gate.look()
+    assert troubles.current() == ["disk full"]
+    monkeypatch.setattr(clock, SimpleNamespace(monotonic=lambda: now + 62))
+    gate.look()
+    assert troubles.current() == []
 
 
 # Database

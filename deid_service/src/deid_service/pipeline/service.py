@@ -98,6 +98,7 @@ class Service:
                 self._feeder.run(stop),
                 self._work(stop),
                 self._report(stop),
+                self._look_at_servers(stop),
                 self._empty_folder(stop),
             )
         finally:
@@ -154,6 +155,11 @@ class Service:
         while not stop.is_set():
             await asyncio.to_thread(self._rules.refresh)
             await pause(stop, self._rules.interval)
+
+    async def _look_at_servers(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            await asyncio.to_thread(self._worker.look_at_servers)
+            await pause(stop, _REPORT_SECONDS)
 
     async def _empty_folder(self, stop: asyncio.Event) -> None:
         while self._folder is not None and not stop.is_set():

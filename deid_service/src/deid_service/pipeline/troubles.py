@@ -99,6 +99,25 @@ class Gate:
                 self._failures, self._shut_until, self._must_probe = 0, 0.0, False
         self._troubles.clear(self.topic)
 
+    def look(self) -> None:
+        """Find out whether the server is well again where no work shows it, as other processes may do it all.
+
+        A server that did not answer is well once it answers. Of one that answered and refused (full disk), no probe
+        can tell: it counts as well when nothing has failed here for a minute.
+        """
+        if not self._failures:
+            return
+        with self._lock:
+            overdue = time.monotonic() - self._shut_until
+            answers_would_tell = self._must_probe
+        if overdue < 0:
+            return
+        if answers_would_tell:
+            if self.is_open():
+                self.succeeded()
+        elif overdue > _QUIET_SECONDS:
+            self.succeeded()
+
     def is_open(self) -> bool:
         """Tell whether work may go through now; probes the server if its time has come."""
         if not self._failures:

@@ -119,6 +119,11 @@ class Worker:
             (time.monotonic() - recorded) * 1e3,
         )
 
+    def look_at_servers(self) -> None:
+        """Ask a server that was in trouble whether it is well again. Blocks; to be called again and again."""
+        self._ingest_gate.look()
+        self._research_gate.look()
+
     def _servers_are_well(self) -> bool:
         return self._ingest_gate.is_open() and self._research_gate.is_open()
 

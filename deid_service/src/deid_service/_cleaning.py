@@ -5,10 +5,10 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Final
 
+from deid_service._memory import Memory, Replacement
 from deid_service.descriptors import PatientIdentifiers, clean_text, identifiers_of
 from deid_service.errors import Refused
 from deid_service.outcomes import Change, Cleaned, Mapping
@@ -46,7 +46,6 @@ __all__ = [
     "SOP_INSTANCE",
     "STUDY",
     "Cleaning",
-    "Memory",
 ]
 
 SOP_CLASS: Final = 0x00080016
@@ -72,44 +71,6 @@ _IMPLEMENTATION_VERSION: Final = b"RPACS_DEID_1"
 _Chunk = bytes | memoryview
 _Adds = list[tuple[tuple[TagStep, ...], AddTags]]
 _Set = AddTags | TextMarker | CodesMarker
-
-
-@dataclass(frozen=True, slots=True)
-class Replacement:
-    """What becomes of an element's value.
-
-    Attributes
-    ----------
-    value : bytes or None
-        The new value, not padded; None if the old one stays.
-    action : str
-        What was done, for the report.
-    mappings : dict
-        For the journal, by kind, scope and original.
-    """
-
-    value: bytes | None
-    action: str
-    mappings: dict[tuple[str, str, str], Mapping]
-
-
-class Memory:
-    """New values that were worked out before: the instances of a series share most of theirs.
-
-    In memory only. Thread-safe: two threads may at worst work out the same value twice.
-    """
-
-    def __init__(self, most: int = 4096, longest: int = 1024) -> None:
-        self._most, self._longest = most, longest
-        self._known: dict[tuple[object, ...], Replacement] = {}
-        self.get = self._known.get
-
-    def keep(self, known: tuple[object, ...], replacement: Replacement) -> None:
-        """Remember a new value, and forget all others first where there are too many."""
-        if len(self._known) >= self._most:
-            self._known.clear()
-        if replacement.value is None or len(replacement.value) <= self._longest:
-            self._known[known] = replacement
 
 
 class Cleaning:

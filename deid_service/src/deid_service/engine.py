@@ -23,8 +23,8 @@ from deid_service._cleaning import (
     SOP_INSTANCE,
     STUDY,
     Cleaning,
-    Memory,
 )
+from deid_service._memory import Memory
 from deid_service.errors import Refused
 from deid_service.outcomes import Cleaned, Discarded
 from deid_service.pixels import triage

@@ -19,17 +19,8 @@ from demo.parts import port_is_open
 from demo.settings import Settings
 from demo.stack import Stack
 from tests.end_to_end import identified
+from tests.fixtures.browser import running_chromium
 from tests.fixtures.processes import wait_for
-
-_BROWSER_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 def _free_settings(var: Path) -> Settings:
@@ -134,10 +125,8 @@ def studies(stack: Stack, research: Research, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[playwright.Browser]:
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path="/usr/bin/chromium", args=_BROWSER_FLAGS)
+    with running_chromium() as chromium:
         yield chromium
-        chromium.close()
 
 
 class Person:

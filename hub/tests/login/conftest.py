@@ -23,17 +23,8 @@ import pytest
 from demo.parts.ports import free_port
 from hub.tests.login.rig import HERE, Cognito, Hub, People, Visitor, answers, me, node_command, sign_in_and_start
 from rpacs_hub.system_users import account_name
+from tests.fixtures.browser import running_chromium
 from tests.fixtures.processes import Server
-
-CHROMIUM_OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="module")
@@ -180,10 +171,8 @@ def closed_hub(hub_folder: Path, hub_ports: list[int], cognito: Cognito) -> Iter
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[playwright.Browser]:
     """A browser for one module: while it runs, Playwright's event loop keeps `asyncio.run` from working."""
-    with playwright.sync_playwright() as program:
-        browser = program.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM_OPTIONS)
+    with running_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

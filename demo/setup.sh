@@ -46,6 +46,10 @@ readonly -a NEEDED=(
     "/usr/bin/dciodvfy dicom3tools"
     "/usr/bin/storescu dcmtk"
     "/usr/bin/chromium chromium"
+    "/usr/bin/tesseract tesseract-ocr"
+    "/usr/share/tesseract-ocr/5/tessdata/eng.traineddata tesseract-ocr-eng"
+    "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf fonts-dejavu-core"
+    "/usr/share/fonts/truetype/liberation/LiberationSans-Regular.ttf fonts-liberation"
     "/usr/lib/python3.11/ensurepip/__init__.py python3-venv"
 )
 

@@ -1,4 +1,23 @@
-"""The index of the research Orthanc's images: how it is kept and how it is searched."""
+"""The index of the research Orthanc's images: how it is kept and how it is searched.
+
+Whoever reads the index uses `Index` and nothing below it. Every method takes ``visible``, what the user may see, which
+comes from the permissions (`rpacs_hub.permissions`) and is only passed on: its type is the index's own business, and
+no caller looks into it, joins it or prints it.
+
+==========================================================  ===========================================================
+``await index.search(Search(...), visible)``                one `Page`: rows, exact total, cursor of the next page
+``await index.count(query, level, visible)``                the total alone
+``await index.select(visible, query=..., level=...)``       the instances below what matches, as `IndexedInstance`
+``await index.select(visible, entities=[Entity(...)])``     the instances below named patients, studies, series
+``await index.visible_ids(orthanc_ids, visible)``           which of these instances may be seen
+``await index.instances(sop_uid)``                          instances with their documents, for `decide`; not filtered
+==========================================================  ===========================================================
+
+A query is a parsed tree (`dicom_query.parse`) or None for everything. What cannot be served raises `SearchRefused`
+(its fault is in the request), `SearchTooSlow` (the time limit) or `DatabaseUnavailable`. The tables behind it are no
+interface: nothing outside this package reads them, except ``pacs.instance.sop_uid`` and the row counts, which
+operators and tests may look at.
+"""
 
 from rpacs_hub.index._columns import DEFAULT_COLUMNS, DEFAULT_SORT, Level, SortKey, parse_level
 from rpacs_hub.index.indexer import Indexer, Progress

@@ -44,6 +44,8 @@ REFUSAL_REASONS: dict[str, str] = {
     "registered_uid": "the study, series or instance UID lies under DICOM's own root and cannot be replaced",
     "burned_in_text_possible": "the pixels may show the patient's identity and no rule cleans them",
     "encapsulated_document": "a document inside the instance (PDF, CDA, mesh) cannot be cleaned",
+    "pixels_not_decodable": "the pixels are stored in a form that cannot be read, or not as the header says",
+    "pixels_not_maskable": "no value of these pixels is shown as black",
     "not_transcodable": "the pixels cannot be decoded, or not be written in the transfer syntax that the rules ask for",
     "value_not_encodable": "a value that the rules add cannot be written in the instance's character set",
     "identifier_left": "the clean copy still held an identifier that the rules replaced elsewhere",

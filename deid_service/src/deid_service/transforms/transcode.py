@@ -19,7 +19,7 @@ from pydicom.encaps import encapsulate
 from yaml.nodes import Node
 
 from deid_service.errors import Refused
-from deid_service.pixels.codecs import TARGETS, Frames, available_targets, decode_frames, encode_frame
+from deid_service.pixels.datasets import TARGETS, Frames, available_targets, decode_frames, encode_frame
 from deid_service.rules.schema import Problems
 from deid_service.wire import UNDEFINED, Element, Encoding, Source, read
 from deid_service.wire.encoding import encoding_of

@@ -1,0 +1,122 @@
+"""What the first bytes of a compressed frame say about it: JPEG and JPEG-LS (ITU-T T.81, T.87), JPEG 2000 (T.800).
+
+The header of an instance and the codestreams inside do not always agree. Decoders follow the codestream, so what is
+decoded is understood, and encoded again, as the codestream says.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from deid_service.errors import Refused
+
+__all__ = ["Codestream", "read_codestream"]
+
+_START_OF_IMAGE: Final = b"\xff\xd8"
+_START_OF_CODESTREAM: Final = b"\xff\x4f\xff\x51"
+_JP2_SIGNATURE: Final = b"\0\0\0\x0cjP"
+# Frame headers: every SOF of T.81 but DHT, JPG and DAC, which lie between them; SOF55 is that of JPEG-LS.
+_FRAME_HEADERS: Final = frozenset(set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7})
+_START_OF_SCAN: Final = 0xDA
+_CODING_STYLE: Final = 0x52
+_START_OF_TILE: Final = 0x90
+
+
+@dataclass(frozen=True, slots=True)
+class Codestream:
+    """The header of one codestream.
+
+    Attributes
+    ----------
+    rows, columns, samples : int
+        Size, and number of components.
+    precision : int
+        Bits of one sample.
+    signed : bool
+        Whether samples are signed; only JPEG 2000 can say so.
+    colours : str
+        ``RGB`` or ``YBR`` if the codestream itself says so, else empty.
+    transformed : bool
+        JPEG 2000: whether components were transformed, which a decoder undoes.
+    """
+
+    rows: int
+    columns: int
+    samples: int
+    precision: int
+    signed: bool = False
+    colours: str = ""
+    transformed: bool = False
+
+
+def read_codestream(data: bytes | memoryview) -> Codestream:
+    """Read the header of a JPEG, JPEG-LS or JPEG 2000 codestream.
+
+    Parameters
+    ----------
+    data : bytes
+        One frame; for JPEG 2000 also in its file format, JP2.
+
+    Raises
+    ------
+    Refused
+        ``pixels_not_decodable`` if there is none, or it is one that nothing here can decode: components of different
+        sizes or depths.
+    """
+    head = bytes(data[:65536])
+    try:
+        if head[:2] == _START_OF_IMAGE:
+            return _jpeg(head)
+        start = 0
+        if head.startswith(_JP2_SIGNATURE):
+            start = head.find(_START_OF_CODESTREAM)
+        if start >= 0 and head.startswith(_START_OF_CODESTREAM, start):
+            return _jpeg_2000(head, start)
+    except (struct.error, IndexError):
+        raise Refused("pixels_not_decodable", "the header of a compressed frame is cut off") from None
+    raise Refused("pixels_not_decodable", "a compressed frame does not begin as its transfer syntax says")
+
+
+def _jpeg(head: bytes) -> Codestream:
+    position = 2
+    jfif = False
+    while True:
+        while head[position] != 0xFF:
+            position += 1
+        while head[position] == 0xFF:
+            position += 1
+        marker = head[position]
+        (length,) = struct.unpack_from(">H", head, position + 1)
+        body = position + 3
+        if marker in _FRAME_HEADERS:
+            precision, rows, columns, samples = struct.unpack_from(">BHHB", head, body)
+            kinds = bytes(head[body + 6 + 3 * index] for index in range(samples))
+            colours = "RGB" if kinds in (b"RGB", b"rgb") else "YBR" if jfif and samples == 3 else ""
+            return Codestream(rows, columns, samples, precision, colours=colours)
+        if marker == _START_OF_SCAN:
+            raise Refused("pixels_not_decodable", "a compressed frame has no frame header")
+        jfif = jfif or (marker == 0xE0 and head.startswith(b"JFIF\0", body))
+        position += 1 + length
+
+
+def _jpeg_2000(head: bytes, start: int) -> Codestream:
+    length, _, right, bottom, left, top = struct.unpack_from(">HHIIII", head, start + 4)
+    (samples,) = struct.unpack_from(">H", head, start + 40)
+    parts = [struct.unpack_from(">BBB", head, start + 42 + 3 * index) for index in range(samples)]
+    if not parts or len(set(parts)) > 1 or parts[0][1:] != (1, 1):
+        raise Refused("pixels_not_decodable", "the components of a JPEG 2000 frame differ in size or depth")
+    depth = parts[0][0]
+    transformed = False
+    position = start + 4 + length
+    while True:
+        code, marker, length = struct.unpack_from(">BBH", head, position)
+        if code != 0xFF or marker == _START_OF_TILE:
+            break
+        if marker == _CODING_STYLE:
+            transformed = head[position + 8] == 1
+        position += 2 + length
+    return Codestream(
+        bottom - top, right - left, samples, (depth & 0x7F) + 1, signed=depth > 0x7F, transformed=transformed
+    )

@@ -1,0 +1,206 @@
+"""The frames of an instance, one at a time, whatever they are stored in (PS3.3 C.7.6.3, PS3.5 section 8).
+
+Nothing is decoded before it is asked for, and only one frame is in memory at a time: the data of a large instance may
+be a mapped file. Pixels in big endian byte order, which the standard retired, are held in memory in little endian.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deid_service.errors import Refused
+from deid_service.pixels import codecs
+from deid_service.pixels.fragments import Span, frame_positions
+from deid_service.pixels.layout import Layout, layout_of
+from deid_service.wire import Element, Source
+
+__all__ = ["FrameReader", "open_frames"]
+
+_PIXEL_DATA: Final = 0x7FE00010
+_GE_BIG_ENDIAN_PIXELS: Final = "1.2.840.113619.5.2"
+
+
+def open_frames(source: Source) -> FrameReader:
+    """Open the pixel data of an instance.
+
+    Parameters
+    ----------
+    source : Source
+        An instance, read.
+
+    Returns
+    -------
+    FrameReader
+
+    Raises
+    ------
+    Refused
+        ``pixels_not_decodable`` if there are none, if header and pixel data disagree, or if their form is one that
+        nothing here reads: video, JPEG XL.
+    """
+    return FrameReader(source)
+
+
+class FrameReader:
+    """Reads frames. See :func:`open_frames`.
+
+    Attributes
+    ----------
+    layout : Layout
+        What the header says; each of its attributes is here too.
+    number, rows, columns, samples : int
+        Frames, their size, and samples of a pixel.
+    bits_allocated, bits_stored, high_bit : int
+        Of a sample.
+    signed : bool
+        Pixel Representation.
+    photometric : str
+        Photometric Interpretation, as the header has it.
+    decoded_photometric : str
+        That of decoded frames. Differs where the codec undoes a transformation of colours or has all samples of
+        pixels which are stored without some, and where the codestreams contradict the header.
+    planar : int
+        Planar Configuration, as the header has it; decoded frames always have the samples of a pixel together.
+    transfer_syntax : str
+        Transfer syntax UID.
+    native : bool
+        Whether the pixels are not compressed.
+    element : Element
+        The element that holds the pixels.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.layout = layout = layout_of(source)
+        self.number, self.rows, self.columns = layout.number, layout.rows, layout.columns
+        self.samples, self.planar, self.photometric = layout.samples, layout.planar, layout.photometric
+        self.bits_allocated, self.bits_stored, self.high_bit = (
+            layout.bits_allocated,
+            layout.bits_stored,
+            layout.high_bit,
+        )
+        self.signed = layout.signed
+        self.transfer_syntax = source.transfer_syntax
+        self.element = next(element for element in source.elements if element.tag == layout.tag)
+        self.native = not self.element.undefined
+        self._positions: list[tuple[Span, ...]] = []
+        if self.native:
+            if codecs.is_compressed(self.transfer_syntax):
+                raise Refused("pixels_not_decodable", "the pixel data is not encapsulated as its transfer syntax says")
+            self._value = _little_endian(source, self.element, layout)
+            self.layout = layout = layout.sampled(len(self._value))
+            self.decoded_photometric = layout.decoded_photometric
+        else:
+            if not codecs.is_compressed(self.transfer_syntax):
+                raise Refused("pixels_not_decodable", "the pixel data is encapsulated, and its transfer syntax is not")
+            codecs.require_decoder(self.transfer_syntax)
+            self._value = memoryview(source.data)
+            self._positions = frame_positions(source, self.element, layout.number)
+            self.decoded_photometric = codecs.decoded_photometric(self.raw(0), layout, self.transfer_syntax)
+
+    @property
+    def value(self) -> memoryview:
+        """The whole value, if it is native: little endian, with what follows the last frame."""
+        assert self.native
+        return self._value
+
+    def fragments(self, index: int) -> list[memoryview]:
+        """Return the fragments of a frame that is compressed, as they are stored."""
+        return [self._value[start:end] for start, end in self._positions[index]]
+
+    def raw(self, index: int) -> bytes | memoryview:
+        """Return a frame as it is stored: two frames with equal bytes show the same.
+
+        Parameters
+        ----------
+        index : int
+            Of the frame, from 0.
+
+        Returns
+        -------
+        bytes or memoryview
+            A codestream (its fragments joined), or little endian pixels. Of pixels of one bit, packed, those of this
+            frame alone from the first bit on.
+        """
+        if not self.native:
+            found = self.fragments(index)
+            return found[0] if len(found) == 1 else b"".join(found)
+        if self.layout.bits_allocated == 1:
+            return np.packbits(self._bits(index), bitorder="little").tobytes()
+        size = self.layout.frame_size
+        return self._value[index * size : (index + 1) * size]
+
+    def cells(self, index: int) -> NDArray[Any]:
+        """Decode a frame to its cells: all bits allocated, also those that are no part of the pixels.
+
+        Parameters
+        ----------
+        index : int
+            Of the frame, from 0.
+
+        Returns
+        -------
+        ndarray, shape (rows, columns) or (rows, columns, samples)
+            Unsigned integers of ``bits_allocated`` bits (8 for pixels of one bit), or floats. Read-only.
+
+        Raises
+        ------
+        Refused
+            ``pixels_not_decodable``.
+        """
+        layout = self.layout
+        if not self.native:
+            cells = codecs.decode(self.raw(index), layout, self.transfer_syntax)
+        elif layout.bits_allocated == 1:
+            cells = self._bits(index).reshape(layout.shape)
+        else:
+            cells = layout.arranged(np.frombuffer(self.raw(index), layout.dtype))
+        cells.flags.writeable = False
+        return cells
+
+    def decode(self, index: int) -> NDArray[Any]:
+        """Decode a frame to its pixels' values.
+
+        Parameters
+        ----------
+        index : int
+            Of the frame, from 0.
+
+        Returns
+        -------
+        ndarray, shape (rows, columns) or (rows, columns, samples)
+            In ``decoded_photometric``. Integers of ``bits_allocated`` bits (8 for pixels of one bit), signed if the
+            pixels are; or floats. Read-only.
+
+        Raises
+        ------
+        Refused
+            ``pixels_not_decodable``.
+        """
+        values = self.layout.values(self.cells(index))
+        values.flags.writeable = False
+        return values
+
+    def _bits(self, index: int) -> NDArray[np.uint8]:
+        """Unpack a frame of pixels of one bit; it need not begin with a byte (PS3.5 8.1.1)."""
+        count = self.rows * self.columns * self.samples
+        first = index * count
+        packed = np.frombuffer(self._value[first // 8 : (first + count + 7) // 8], np.uint8)
+        return np.unpackbits(packed, bitorder="little")[first % 8 : first % 8 + count]
+
+
+def _little_endian(source: Source, element: Element, layout: Layout) -> memoryview:
+    """Return the value of pixels that are not compressed, in little endian order."""
+    value = memoryview(source.data)[element.value_start : element.value_end]
+    if source.encoding.little and source.transfer_syntax != _GE_BIG_ENDIAN_PIXELS:
+        return value
+    size = {_PIXEL_DATA: 1 if element.vr == "OB" else 2}.get(layout.tag, layout.bits_allocated // 8)
+    if source.encoding.little and layout.bits_allocated <= 8:
+        return value
+    if layout.tag == _PIXEL_DATA and layout.bits_allocated > 16:
+        raise Refused("pixels_not_decodable", "big endian pixels of more than 16 bits have no single meaning")
+    if len(value) % size:
+        raise Refused("pixels_not_decodable", "the pixel data ends inside a number")
+    return memoryview(np.frombuffer(value, f"u{size}").byteswap().tobytes())

@@ -121,6 +121,11 @@ Transformations:
         (('"*/{UI}"', '"*/{UI}"\n        PrefixUID: 1.2.x'), 14, ["not a UID root"]),
         (('"*/{UI}"', f'"*/{{UI}}"\n        PrefixUID: 1.{"2" * 50}.'), 14, ["more than 40"]),
         (('"*/{UI}"', '"*/{UI}"\n        PrefixUID: 1.2.840.10008.'), 14, ["not a UID root"]),
+        (
+            ('"*/{UI}"', '"+/{UI}"\n        PrefixUID: 1.2.3.\n      - TagPatterns: "{UI}"\n        PrefixUID: 1.2.4'),
+            16,
+            ["PrefixUID is 1.2.3. above and 1.2.4. here", "the same PrefixUID everywhere"],
+        ),
         (('"*/{UI}"', '"*/{UI}"\n        Prefix: 1.2.'), 14, ['did you mean "PrefixUID"?']),
         (("RandomizeUID:\n      - TagPatterns", "ShiftDateTime:\n      - TagPatterns"), 13, ['lacks "ShiftBy"']),
         (("RandomizeUID:\n      - Tag", "DeleteTags:\n      - Action: Rmove\n        Tag"), 13, ['"Remove"']),

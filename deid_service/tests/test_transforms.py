@@ -254,6 +254,24 @@ def test_a_prefix_leads_the_new_uids(clean: Clean, instance: Dataset) -> None:
     assert result.FrameOfReferenceUID == instance.FrameOfReferenceUID
 
 
+@pytest.mark.parametrize("profile", ["", "Profile: {Name: Basic}\n"])
+def test_one_uid_never_becomes_two_whatever_makes_the_new_one(clean: Clean, instance: Dataset, profile: str) -> None:
+    item = Dataset()
+    item.ReferencedSOPInstanceUID = item.UID = instance.SOPInstanceUID
+    instance.PerFrameFunctionalGroupsSequence = [item]
+    rules = (
+        f"{profile}Labels: [{{Name: MR, DICOMQueryFilter: Modality StrEquals MR}}]\nScopeToForward: {{Labels: ALL}}\n"
+        "Transformations:\n"
+        "  - {Scope: {Labels: MR}, RandomizeUID: {TagPatterns: StudyInstanceUID, PrefixUID: 1.2.3.4}}\n"
+        "  - {Scope: {Labels: ALL}, RandomizeUID: {TagPatterns: '*/*InstanceUID'}}\n"
+        "  - {Scope: {Labels: ALL}, RandomizeText: {TagPatterns: '*/UID'}}\n"
+    )
+    result = clean(rules, instance)
+    inner = result.PerFrameFunctionalGroupsSequence[0]
+    assert result.SOPInstanceUID == inner.ReferencedSOPInstanceUID == inner.UID
+    assert result.SOPInstanceUID.startswith("1.2.3.4.")
+
+
 # ---- AddTags
 
 

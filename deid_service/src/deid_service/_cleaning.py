@@ -383,7 +383,7 @@ class Cleaning:
                 new = [uid(value, rule.apply) for value in old]
                 action = "uid replaced"
             case RandomizeText() if vr == "UI":
-                new = [uid(value, _uid_or_registered) for value in old]
+                new = [uid(value, self._new_uid) for value in old]
                 action = "uid replaced"
             case RandomizeText():
                 scope = self._identity.scope(rule.reuse)
@@ -423,6 +423,9 @@ class Cleaning:
             return identifiers_of(self._source, dates=False)
         self._patient = identifiers_of(self._source)
         return self._patient
+
+    def _new_uid(self, value: str, key: PseudonymKey) -> str:
+        return value if not value or is_registered_uid(value) else key.uid(value, self._plan.uid_root)
 
     def _offset(self, rule: ShiftDateTime, vr: str) -> tuple[str, int]:
         """Return by what a rule moves this instance's values of one VR."""
@@ -502,10 +505,6 @@ def _encoded(rule: _Set, encoding: Encoding, codecs: tuple[str, ...]) -> bytes:
     if isinstance(rule, AddTags):
         return rule.encoded(little=encoding.little, codecs=codecs)
     return rule.encoded(encoding)
-
-
-def _uid_or_registered(value: str, key: PseudonymKey) -> str:
-    return value if not value or is_registered_uid(value) else key.uid(value)
 
 
 def _split_adds(

@@ -146,7 +146,7 @@ class Policy:
     exceptions : PatternSet
         ``ExceptTagPatterns``: elements that the profile does not speak of. What is inside such a sequence it does.
     uid_prefix : str or None
-        Root of new UIDs, that of the rules' own ``RandomizeUID``, so that one UID never becomes two.
+        Root of new UIDs, the same as that of the file's ``RandomizeUID``, so that one UID never becomes two.
     """
 
     def __init__(

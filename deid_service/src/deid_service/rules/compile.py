@@ -208,6 +208,8 @@ class Plan:
         SOP Class UID of the instances, for the profile's conditional actions.
     refers : bool, optional
         Whether the instances list what they refer to (PS3.3 C.12.2).
+    uid_root : str or None, optional
+        Root of new UIDs.
 
     Attributes
     ----------
@@ -223,12 +225,21 @@ class Plan:
         The profile, for what no transformation speaks of.
     markers : dict
         Elements that say what the profile did, by tag.
+    uid_root : str or None
+        Root of new UIDs.
     """
 
     def __init__(
-        self, entries: Iterable[Entry], profile: Profile | None = None, sop_class: str = "", *, refers: bool = False
+        self,
+        entries: Iterable[Entry],
+        profile: Profile | None = None,
+        sop_class: str = "",
+        *,
+        refers: bool = False,
+        uid_root: str | None = None,
     ) -> None:
         entries = list(entries)
+        self.uid_root = uid_root
         self.transcode = next((entry.transcode for entry in reversed(entries) if entry.transcode), None)
         self.rules: list[
             tuple[Action, list[ShiftDateTime] | list[RandomizeText] | list[RandomizeUID] | list[DeleteTags]]
@@ -242,8 +253,7 @@ class Plan:
         self.policy: Policy | None = None
         self.markers: dict[int, TextMarker | CodesMarker] = {}
         if profile is not None:
-            uids = [rule for entry in entries for rule in entry.uids]
-            self.policy = Policy(profile.options, profile.exceptions, uids[-1].prefix if uids else None)
+            self.policy = Policy(profile.options, profile.exceptions, uid_root)
             moves = any(rule.moves_dates for entry in entries for rule in entry.shifts)
             self.markers = {
                 marker.tag: marker for marker in markers(profile.options, conforms=profile.conforms, dates_move=moves)

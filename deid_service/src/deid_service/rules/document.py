@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -50,6 +51,8 @@ class Rules:
         ``Table``: what the columns of a table of health records are.
     profile : Profile or None
         ``Profile``: what becomes of elements that no transformation speaks of.
+    uid_root : str or None
+        ``PrefixUID``: root of every new UID, whichever rule makes it.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Rules:
         entries: tuple[Entry, ...],
         table: Table | None = None,
         profile: Profile | None = None,
+        uid_root: str | None = None,
     ) -> None:
         self.digest = digest
         self.labels = labels
@@ -69,6 +73,7 @@ class Rules:
         self.entries = entries
         self.table = table
         self.profile = profile
+        self.uid_root = uid_root
         self._plans: dict[tuple[tuple[int, ...], str, bool], Plan] = {}
 
     def labels_of(self, dataset: Callable[[], Dataset]) -> tuple[str, ...]:
@@ -117,7 +122,9 @@ class Rules:
         refers = refers and self.profile is not None
         plan = self._plans.get((active, kind, refers))
         if plan is None:
-            plan = Plan((self.entries[index] for index in active), self.profile, kind, refers=refers)
+            plan = Plan(
+                (self.entries[index] for index in active), self.profile, kind, refers=refers, uid_root=self.uid_root
+            )
             if len(self._plans) < _PLANS:
                 self._plans[(active, kind, refers)] = plan
         return plan
@@ -202,17 +209,39 @@ def _load(text: str, name: str) -> Rules:
     labels = read_labels(sections.get("Labels"), problems)
     categories = read_categories(sections.get("Categories"), labels, problems)
     scope = read_scope(sections.get("ScopeToForward"), "ScopeToForward", labels, categories, problems)
+    roots: dict[str, Node] = {}
     entries = tuple(
-        _read_entry(node, labels, categories, problems)
+        _read_entry(node, labels, categories, roots, problems)
         for node in problems.read_list(sections.get("Transformations"), "Transformations")
     )
     table = read_table(sections.get("Table"), problems)
+    root = _one_root(roots, problems)
     if problems.found:
         raise RulesError(problems.found, name)
-    return Rules(hashlib.sha256(text.encode()).hexdigest(), labels, categories, scope, entries, table, profile)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    entries = tuple(
+        replace(entry, uids=tuple(replace(rule, prefix=root) for rule in entry.uids)) if entry.uids else entry
+        for entry in entries
+    )
+    return Rules(digest, labels, categories, scope, entries, table, profile, root)
 
 
-def _read_entry(node: Node, labels: dict[str, Label], categories: dict[str, Category], problems: Problems) -> Entry:
+def _one_root(roots: dict[str, Node], problems: Problems) -> str | None:
+    """Return the root of all new UIDs: with two of them one UID would become two, and references lead nowhere."""
+    first = next(iter(roots), None)
+    for other, node in roots.items():
+        if other != first:
+            problems.add(
+                node,
+                f"PrefixUID is {first} above and {other} here: one UID could become two, and references would break",
+                "write the same PrefixUID everywhere, or once: it holds for the whole file",
+            )
+    return first
+
+
+def _read_entry(
+    node: Node, labels: dict[str, Label], categories: dict[str, Category], roots: dict[str, Node], problems: Problems
+) -> Entry:
     keys = problems.read_mapping(node, "an entry of Transformations", ("Scope", *_TRANSFORMATIONS, *_LATER))
     for key in _LATER:
         if key in keys:
@@ -231,7 +260,7 @@ def _read_entry(node: Node, labels: dict[str, Label], categories: dict[str, Cate
         scope,
         shifts=tuple(share_days([rule for rule in shifts if rule is not None])),
         texts=tuple(RandomizeText.read(item, problems) for item in rules("RandomizeText")),
-        uids=tuple(RandomizeUID.read(item, problems) for item in rules("RandomizeUID")),
+        uids=tuple(RandomizeUID.read(item, problems, roots) for item in rules("RandomizeUID")),
         adds=tuple(rule for rule in adds if rule is not None),
         deletes=tuple(DeleteTags.read(item, problems) for item in rules("DeleteTags")),
         transcode=read_transcode(keys.get("Transcode"), problems),

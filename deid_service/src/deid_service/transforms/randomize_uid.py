@@ -39,7 +39,7 @@ class RandomizeUID:
     patterns, exceptions : PatternSet
         ``TagPatterns`` and ``ExceptTagPatterns``; only elements of VR UI are touched.
     prefix : str or None
-        ``PrefixUID``: root of the new UIDs, with its final dot.
+        ``PrefixUID``: root of the new UIDs, with its final dot. All rules of a file have the same.
     """
 
     patterns: PatternSet
@@ -47,8 +47,8 @@ class RandomizeUID:
     prefix: str | None
 
     @classmethod
-    def read(cls, node: Node, problems: Problems) -> RandomizeUID:
-        """Read one item of ``RandomizeUID``."""
+    def read(cls, node: Node, problems: Problems, roots: dict[str, Node]) -> RandomizeUID:
+        """Read one item of ``RandomizeUID``; its ``PrefixUID`` goes into `roots`, with its place in the file."""
         keys = problems.read_mapping(
             node,
             "RandomizeUID",
@@ -63,6 +63,8 @@ class RandomizeUID:
                 problems.add(keys["PrefixUID"], f"PrefixUID {prefix!r} is not a UID root", "an example: 1.2.3.4.")
             elif len(prefix) > _LONGEST_PREFIX:
                 problems.add(keys["PrefixUID"], f"PrefixUID has more than {_LONGEST_PREFIX} characters")
+            else:
+                roots.setdefault(prefix, keys["PrefixUID"])
         return cls(
             problems.read_patterns(keys.get("TagPatterns"), "TagPatterns"),
             problems.read_patterns(keys.get("ExceptTagPatterns"), "ExceptTagPatterns"),

@@ -144,8 +144,8 @@ def decoded_photometric(data: bytes | memoryview, layout: Layout, transfer_synta
     Returns
     -------
     str
-        A Photometric Interpretation. JPEG 2000's transformations are undone by the decoder. A codestream of JPEG that
-        names its components R, G and B is RGB, one with the marker of JFIF is YBR, whatever the header says.
+        A Photometric Interpretation. JPEG 2000's transformations are undone by the decoder. What a codestream of JPEG
+        says of its colours (markers of Adobe and JFIF, components named R, G and B) prevails over the header.
     """
     photometric = layout.decoded_photometric
     if layout.samples != 3 or transfer_syntax in (RLE, DEFLATED_FRAMES):

@@ -19,6 +19,8 @@ _START_OF_CODESTREAM: Final = b"\xff\x4f\xff\x51"
 _JP2_SIGNATURE: Final = b"\0\0\0\x0cjP"
 # Frame headers: every SOF of T.81 but DHT, JPG and DAC, which lie between them; SOF55 is that of JPEG-LS.
 _FRAME_HEADERS: Final = frozenset(set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7})
+_JFIF: Final = 0xE0
+_ADOBE: Final = 0xEE
 _START_OF_SCAN: Final = 0xDA
 _CODING_STYLE: Final = 0x52
 _START_OF_TILE: Final = 0x90
@@ -81,7 +83,8 @@ def read_codestream(data: bytes | memoryview) -> Codestream:
 
 def _jpeg(head: bytes) -> Codestream:
     position = 2
-    jfif = False
+    told = ""  # by a marker: Adobe's prevails over that of JFIF
+    adobe = False
     while True:
         while head[position] != 0xFF:
             position += 1
@@ -92,12 +95,15 @@ def _jpeg(head: bytes) -> Codestream:
         body = position + 3
         if marker in _FRAME_HEADERS:
             precision, rows, columns, samples = struct.unpack_from(">BHHB", head, body)
-            kinds = bytes(head[body + 6 + 3 * index] for index in range(samples))
-            colours = "RGB" if kinds in (b"RGB", b"rgb") else "YBR" if jfif and samples == 3 else ""
+            names = bytes(head[body + 6 + 3 * index] for index in range(samples))
+            colours = told or ("RGB" if names in (b"RGB", b"rgb") else "")
             return Codestream(rows, columns, samples, precision, colours=colours)
         if marker == _START_OF_SCAN:
             raise Refused("pixels_not_decodable", "a compressed frame has no frame header")
-        jfif = jfif or (marker == 0xE0 and head.startswith(b"JFIF\0", body))
+        if marker == _ADOBE and head.startswith(b"Adobe", body) and length >= 14:
+            told, adobe = "YBR" if head[body + 11] else "RGB", True
+        elif marker == _JFIF and head.startswith(b"JFIF\0", body) and not adobe:
+            told = "YBR"
         position += 1 + length
 
 

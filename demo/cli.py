@@ -13,7 +13,8 @@ from typing import Any
 from demo.accounts import NOT_ISOLATED, is_root
 from demo.errors import StackError, tail_of
 from demo.settings import Settings
-from demo.stack import Stack, StackStatus
+from demo.stack import Stack
+from demo.status import StackStatus
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

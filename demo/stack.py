@@ -10,113 +10,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
 
 from demo import accounts
+from demo.access import OrthancAccess, S3Access
 from demo.errors import PartFailedError, StackError
-from demo.health import Health, checked, indexer
+from demo.health import Health
 from demo.processes import Process, end, listeners, marked, wait_gone
 from demo.services import Part, Services
 from demo.settings import Settings
-from demo.supervision import ProgramState, Supervisor
+from demo.status import StackStatus, log_of, program_pid, read_pipeline, read_status
+from demo.supervision import Supervisor
 
 Say = Callable[[str], None]
 
 _STOP_FIRST = ("jupyterhub", "deid", "indexer", "login")
 _STOP_THEN = ("ingest", "research")
-
-
-@dataclass(frozen=True)
-class PartStatus:
-    """How a part is.
-
-    Attributes
-    ----------
-    name, title, address
-        Of the part.
-    healthy
-        Whether it did what it was asked.
-    detail
-        Figures, or what is wrong.
-    pid
-        Its process, 0 if there is none.
-    since
-        Seconds that it has been running.
-    user
-        System user that it runs as; empty if it does not run.
-    log
-        Its log.
-    """
-
-    name: str
-    title: str
-    address: str
-    healthy: bool
-    detail: str
-    pid: int
-    since: int
-    user: str
-    log: str
-
-
-@dataclass(frozen=True)
-class StackStatus:
-    """How the stack is.
-
-    Attributes
-    ----------
-    healthy
-        Whether every part is.
-    running
-        Whether anything of it runs at all.
-    parts
-        Each part.
-    pipeline
-        What the de-identifier says of its queue and quarantine (see ``rpacs-deid status --json``), and ``searchable``,
-        the number of instances in the index; empty if neither can be asked.
-    problems
-        Errors in the rules and permissions files, in words.
-    """
-
-    healthy: bool
-    running: bool
-    parts: list[PartStatus]
-    pipeline: dict[str, Any] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the status for JSON."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class S3Access:
-    """The S3 server, and the demo researcher's keys of it."""
-
-    endpoint_url: str
-    bucket: str
-    forbidden_bucket: str
-    access_key: str
-    secret_key: str = field(repr=False)
-
-
-@dataclass(frozen=True)
-class OrthancAccess:
-    """An Orthanc of the stack.
-
-    Attributes
-    ----------
-    url
-        Address with user name and password.
-    aet, dicom_port
-        Where to send by C-STORE; the research Orthanc does not listen there.
-    """
-
-    url: str = field(repr=False)
-    aet: str
-    dicom_port: int
 
 
 class Stack:
@@ -188,10 +96,7 @@ class Stack:
 
     def program_pid(self, name: str) -> int:
         """Return the process of a part, 0 if it does not run."""
-        if name == "gateway":
-            found = listeners([self.settings.ports.gateway]).get(self.settings.ports.gateway)
-            return found.pid if found else 0
-        return self.supervisor.state(name).pid
+        return program_pid(self.services, self.supervisor, name)
 
     def wait_healthy(self, names: list[str], timeout: float = 60) -> None:
         """Wait until parts do their work (again).
@@ -206,7 +111,7 @@ class Stack:
             if part.name in names:
                 while not (health := part.check()).ok:
                     if time.monotonic() > deadline:
-                        raise PartFailedError(part.title, health.detail, self._log(part))
+                        raise PartFailedError(part.title, health.detail, log_of(self.supervisor, part))
                     time.sleep(0.1)
 
     # ---- starting ----
@@ -287,9 +192,6 @@ class Stack:
                 "End those programs, or move this stack: RPACS_PORT_OFFSET=100, or change demo/settings.toml"
             )
 
-    def _log(self, part: Part) -> Path:
-        return self.supervisor.log("jupyterhub" if part.name == "gateway" else part.name)
-
     def _start_all(self) -> None:
         waiting = list(self.services.parts())
         width = max(len(part.title) for part in waiting)
@@ -332,15 +234,21 @@ class Stack:
         except StackError:
             raise
         except Exception as error:
-            raise PartFailedError(part.title, f"it could not be set up: {error}", self._log(part)) from error
+            raise PartFailedError(
+                part.title, f"it could not be set up: {error}", log_of(self.supervisor, part)
+            ) from error
 
     def _give_up_if_hopeless(self, part: Part, health: Health, deadline: float) -> None:
         if time.monotonic() > deadline:
-            raise PartFailedError(part.title, f"after {part.timeout:.0f} s it still {_verb(health)}", self._log(part))
+            raise PartFailedError(
+                part.title, f"after {part.timeout:.0f} s it still {_verb(health)}", log_of(self.supervisor, part)
+            )
         state = self.supervisor.state("jupyterhub" if part.program is None else part.name)
         # One early death may be bad luck; supervisord tries again, a little later each time.
         if state.state == "FATAL" or (state.state == "BACKOFF" and time.monotonic() > deadline - part.timeout + 8):
-            raise PartFailedError(part.title, f"its process ends right away ({state.detail})", self._log(part))
+            raise PartFailedError(
+                part.title, f"its process ends right away ({state.detail})", log_of(self.supervisor, part)
+            )
 
     # ---- samples ----
 
@@ -360,7 +268,7 @@ class Stack:
         shown = time.monotonic()
         last = ""
         while time.monotonic() - begun < timeout:
-            pipeline = self._pipeline()
+            pipeline = read_pipeline(self.services)
             deid = self.services.details.get("deid", {})
             done = sum(deid.get("counts", {}).get(name, 0) for name in ("done", "discarded"))
             held = sum(deid.get("quarantined", {}).values())
@@ -379,21 +287,6 @@ class Stack:
             time.sleep(0.25)
         self._say("          the sample studies are still on their way: `make status` shows how far they are")
 
-    def _pipeline(self) -> dict[str, Any]:
-        """Ask de-identifier and index, and return the figures that both gave."""
-        found: dict[str, Any] = {}
-        for part in self.services.parts():
-            if part.name == "deid":
-                part.check()
-        for name in ("queued", "ingest_instances", "quarantined", "counts", "per_s", "rules_digest"):
-            if name in self.services.details.get("deid", {}):
-                found[name] = self.services.details["deid"][name]
-        with contextlib.suppress(ValueError):
-            health = checked(lambda: indexer(self.services.database_url("postgres")))
-            if health.ok:
-                found["searchable"] = int(health.detail.split()[0])
-        return found
-
     # ---- asking ----
 
     def status(self) -> StackStatus:
@@ -405,57 +298,7 @@ class Stack:
             If the stack belongs to another user.
         """
         self._claim()
-        states = {state.name: state for state in self.supervisor.states()}
-        if not states:
-            parts = [self._part_status(part, None, Health(False, "not running")) for part in self.services.parts()]
-            remains = marked(self.settings.var, self.settings.ports.hub_api)
-            problems = [f"its supervisor is gone, but {len(remains)} processes run: `make demo` or `make stop`"]
-            return StackStatus(False, False, parts, {}, problems if remains else [])
-        found = self.services.parts()
-        self.services.details.clear()
-        with ThreadPoolExecutor(len(found)) as pool:
-            answers = list(pool.map(lambda part: part.check(), found))
-        parts = [
-            self._part_status(part, states.get(part.name), answer) for part, answer in zip(found, answers, strict=True)
-        ]
-        problems = self._problems()
-        healthy = all(part.healthy for part in parts) and not problems
-        return StackStatus(healthy, True, parts, self._pipeline(), problems)
-
-    def _problems(self) -> list[str]:
-        """Return what services say of the files that people edit. Of permissions the gateway tells only a number."""
-        from rpacs_hub.errors import PermissionsError
-        from rpacs_hub.permissions import load_permissions
-
-        config = self.settings.var / "config"
-        problems = []
-        rules = self.services.details.get("deid", {}).get("rules_error")
-        if rules:
-            problems.append(f"rules file {config / 'rules.yaml'}; the last valid one stays in force:\n{rules}")
-        if (self.services.details.get("gateway", {}).get("permissions") or {}).get("error"):
-            try:
-                load_permissions(config / "permissions.yaml")
-                words = "the gateway refuses it: see its log"
-            except PermissionsError as error:
-                words = str(error)
-            path = config / "permissions.yaml"
-            problems.append(f"permissions file {path}; the last valid one stays in force:\n{words}")
-        return problems
-
-    def _part_status(self, part: Part, state: ProgramState | None, answer: Health) -> PartStatus:
-        pid = state.pid if state else 0
-        if part.name == "gateway" and answer.ok:
-            pid = self.program_pid("gateway")
-        detail = answer.detail
-        if not answer.ok and state is not None and state.state not in ("RUNNING", "STARTING"):
-            detail = f"{state.state.lower()}: {state.detail}"
-        user = ""
-        if pid:
-            with contextlib.suppress(OSError, KeyError):
-                user = pwd.getpwuid(Path(f"/proc/{pid}").stat().st_uid).pw_name
-        since = state.since if state else 0
-        log = str(self._log(part))
-        return PartStatus(part.name, part.title, part.address, answer.ok, detail, pid, since, user, log)
+        return read_status(self.services, self.supervisor)
 
     # ---- stopping ----
 

@@ -24,7 +24,6 @@ INSIDE = 0x00081115  # ReferencedSeriesSequence: a sequence that the table does 
 # Never in a data set, or never let through: the file's own group, command groups, DICOMDIR, documents, padding.
 ELSEWHERE = ("0000", "0002", "0004", "fffc")
 ELSEWHERE_TAGS = {"00420011", "00080016", "00080018", "0020000d", "0020000e"}
-TREES = {0x0040A730, 0x00700001, 0x0040B020}
 
 
 def rules(options: tuple[str, ...] = (), more: str = "") -> str:
@@ -110,7 +109,7 @@ def basic(row: Row, tag: int, vr: str, option: Option | None, element: Any, orig
         if f"7230010.3.7.{tag}" in text and option is not Option.RETAIN_UIDS:
             return "keeps a UID"
         words = f"C{tag:08X}" in text or f"Meaning {tag:08X}" in text
-        return "keeps a code" if choice == "D" and tag not in TREES and words else None
+        return "keeps a code" if choice == "D" and words else None
     if element.is_empty:
         return "is empty"
     return "is what it was" if element.value == original.value else None
@@ -363,6 +362,7 @@ def test_structured_reports_keep_their_shape(instance: Dataset, written: Callabl
     assert strict.ContentSequence[0].TextValue == "removed"
     assert strict.ContentSequence[0].ConceptNameCodeSequence[0].CodeMeaning == "Finding"
     assert re.fullmatch("[A-Za-z0-9]{8}", str(strict.ContentSequence[1].PersonName))
+    assert strict.ContentSequence[0].ConceptNameCodeSequence[0].CodeValue == "121071"
     cleaned = clean(rules(("CleanStructuredContent",)), instance, written).ContentSequence[0]
     assert "nodule" in cleaned.ContentSequence[0].TextValue
     assert "Mustermann" not in cleaned.ContentSequence[0].TextValue
@@ -422,3 +422,45 @@ def test_any_options_give_a_data_set_that_reads_strictly(
     assert result.PatientIdentityRemoved == "YES"
     names = [element.value for element in result.iterall() if element.VR == "PN" and element.value]
     assert not [name for name in names if str(name).startswith("T") and len(str(name)) == 9]
+
+
+@pytest.mark.parametrize("sequence", ["ContentSequence", "GraphicAnnotationSequence", "OperatorIdentificationSequence"])
+def test_no_word_of_a_dummy_sequence_stays_but_published_codes_do(
+    sequence: str, instance: Dataset, written: Callable[..., bytes]
+) -> None:
+    def code(value: str, scheme: str, meaning: str) -> Dataset:
+        made = Dataset()
+        made.CodeValue, made.CodingSchemeDesignator, made.CodeMeaning = value, scheme, meaning
+        return made
+
+    words = {"LongCodeValue": "Vexkar1", "CodeMeaning": "Vexkar2", "SegmentDescription": "Vexkar3"}
+    words |= {"TextValue": "Vexkar4", "UnformattedTextValue": "Vexkar5", "ScheduledProcedureStepDescription": "Vexkar6"}
+    words |= {"CodingSchemeName": "Vexkar7", "RetrieveURL": "https://vexkar8", "ContentLabel": "VEXKAR9"}
+    item = Dataset()
+    for keyword, word in words.items():
+        setattr(item, keyword, word)
+    item.ConceptNameCodeSequence = [
+        code("121071", "DCM", "Finding"),
+        code("VEXKAR10", "99VEXKAR", "Vexkar11"),
+        code("T-04000", "SRT", "Breast"),
+    ]
+    inner = Dataset()
+    inner.ConceptCodeSequence = [code("VEXKAR12", "DCM", "Vexkar13")]
+    inner.NumericValue = "12.5"
+    inner.AnatomicRegionSequence = [code("MAMMA", "99X", "Vexkar14")]
+    inner.add_new(0x60003000, "OW", b"Vexkar15")
+    item.ContentSequence = [inner]
+    instance.SOPClassUID = UNKNOWN_CLASS
+    setattr(instance, sequence, [item])
+    outcome = Deidentifier(load_rules(rules()), KEY).clean(written(instance))
+    assert isinstance(outcome, Cleaned)
+    assert b"vexkar" not in outcome.data.lower()
+    result = dcmread(BytesIO(outcome.data))[sequence].value[0]
+    kept = [str(one.CodeMeaning) for one in result.ConceptNameCodeSequence]
+    if sequence == "OperatorIdentificationSequence":
+        assert "Finding" not in kept
+    else:
+        assert (kept[0], kept[2]) == ("Finding", "Breast")
+        assert result.ConceptNameCodeSequence[0].CodingSchemeDesignator == "DCM"
+        assert result.ContentSequence[0].NumericValue == 12.5
+    assert re.fullmatch("[A-Za-z0-9]{8}", kept[1])

@@ -530,8 +530,10 @@ def _plant_profile(dataset: Dataset, person: Patient, table: list[dict[str, str]
                 value = token.encode().ljust(16)
             case "SQ":
                 item = Dataset()
-                if "D" not in row["basicProfile"] and "U" not in row["basicProfile"]:  # those stay, cleaned
-                    item.CodeMeaning = token
+                # References stay, with new UIDs, and reports where they are cleaned rather than made up.
+                stays = "U" in row["basicProfile"] or (policy.cleaned_content and row.get("cleanStructContOpt"))
+                if not stays:
+                    checks += _plant_everywhere(item, tag, person)
                 item.PersonName = f"{token}^{token}"
                 value = [item]
             case _:
@@ -541,6 +543,30 @@ def _plant_profile(dataset: Dataset, person: Patient, table: list[dict[str, str]
         if vr not in ("DA", "DT"):
             checks.append(Check("text_removed", (), token[:16]))
     return checks
+
+
+def _plant_everywhere(item: Dataset, tag: int, person: Patient) -> list[Check]:
+    """Plant words into an item of a sequence that goes, or of which no word stays: texts, codes, and deeper."""
+    inner, code = Dataset(), Dataset()
+    words = []
+    for place, keyword in (
+        (item, "CodeMeaning"),
+        (item, "TextValue"),
+        (item, "UnformattedTextValue"),
+        (item, "SegmentDescription"),
+        (item, "CommentsOnThePerformedProcedureStep"),
+        (inner, "TextValue"),
+        (inner, "ContentDescription"),
+        (code, "CodeMeaning"),
+        (code, "LongCodeValue"),
+    ):
+        word = person.token(f"{tag:08X} {keyword} {len(words)}")
+        setattr(place, keyword, word)
+        words.append(word)
+    code.CodingSchemeDesignator = "99KEY"
+    inner.ConceptCodeSequence = [code]
+    item.ContentSequence = [inner]
+    return [Check("text_removed", (), word) for word in words]
 
 
 def text_of(value: Any) -> str:

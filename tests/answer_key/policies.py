@@ -33,6 +33,8 @@ class Policy:
         Everything that the table of PS3.15 Annex E names goes or changes.
     kept_options
         Columns of that table: what they keep or clean is not planted with words that nobody can recognise.
+    cleaned_content
+        Reports stay, cleaned of what the header knows, so that words that nobody can recognise stay in their codes.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Policy:
     safe_private: bool
     whole_profile: bool
     kept_options: tuple[str, ...] = ()
+    cleaned_content: bool = False
 
     @property
     def path(self) -> Path:
@@ -55,7 +58,7 @@ POLICIES = [
     for policy in (
         Policy("default", True, True, "held", True, False, False),
         Policy("basic", False, False, "removed", False, False, True),
-        Policy("research", True, True, "cleaned", True, True, True, ("rtnPatCharsOpt", "cleanDescOpt")),
+        Policy("research", True, True, "cleaned", True, True, True, ("rtnPatCharsOpt", "cleanDescOpt"), True),
     )
     if policy.path.exists()
 ]

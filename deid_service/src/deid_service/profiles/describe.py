@@ -11,6 +11,7 @@ from typing import Final
 
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 
+from deid_service.profiles.policy import Mode
 from deid_service.profiles.safe_private import safe_private_elements
 from deid_service.profiles.table import Option, Row, load_table
 from deid_service.profiles.types import TypesHere, known_sop_classes
@@ -33,6 +34,7 @@ _WORDS: Final = {
     Action.EMPTY: "emptied",
     Action.REMOVE: "removed",
 }
+_MODES: Final = {Mode.CLEAN: "cleaned", Mode.DUMMY: "made up", Mode.IDENTITY: "made up"}
 _HEAD: Final = """# What the ready rules files do
 
 This page is made from the code: `python -m deid_service.profiles.describe docs/rules-files.md`.
@@ -59,8 +61,9 @@ object of an unknown kind the form that is legal everywhere is chosen.
 | token | eight letters and digits, the same for the same original of one patient (of devices: everywhere) |
 | new UID | by value: whatever referred to it still does |
 | made up | a legal value that says nothing: a token for names and labels, 1900-01-01 for dates, `removed` for long \
-text; of a sequence: itself, with all its words made up |
-| cleaned | the patient's own names, numbers and dates are cut out |
+text; of a sequence: itself, with all its words made up (in reports, graphics and waveforms measurements stay, and so \
+do codes that PS3.16 publishes) |
+| cleaned | the patient's own names, numbers and dates are cut out; of a sequence: of all texts in it |
 | emptied, removed | no value; no element |
 
 Beyond the table, wherever a rules file has a `Profile`: elements that no dictionary knows go; every other instance UID
@@ -86,7 +89,8 @@ class _Fixed(TypesHere):
 
 
 def _word(decision: Decision) -> str:
-    return _WORDS[decision.action]
+    mode = decision.below.mode if decision.below is not None else Mode.PLAIN
+    return _MODES.get(mode, _WORDS[decision.action])
 
 
 def _outcome(row: Row, plan: Plan) -> str:

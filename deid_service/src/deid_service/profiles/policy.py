@@ -12,7 +12,7 @@ from pydicom.datadict import dictionary_VR
 from deid_service.profiles.safe_private import safe_vr
 from deid_service.profiles.table import Option, Row, Table, load_table
 from deid_service.profiles.types import TypesHere
-from deid_service.profiles.values import CapAge, CleanText, Dummy
+from deid_service.profiles.values import CapAge, CleanText, Dummy, DummyUnlessPublished
 from deid_service.transforms.randomize_uid import REGISTERED_TAGS, RandomizeUID
 from deid_service.transforms.reuse import ReuseMapping
 from deid_service.transforms.shift_date_time import ShiftDateTime
@@ -29,13 +29,21 @@ _TIMES: Final = frozenset({"DA", "DT", "TM"})
 _SHORT_TEXT: Final = frozenset({"LO", "SH"})
 _LONG_TEXT: Final = frozenset({"LT", "ST", "UC", "UT"})
 _TEXT: Final = _SHORT_TEXT | _LONG_TEXT | {"AE", "PN", "UR"}
-_GRAPHIC_DATA: Final = 0x00700022
+_TYPED: Final = frozenset({0x00700022, 0x00700080})  # Graphic Data; Content Label, a code string that somebody types
 # Sequences whose dummies keep the codes and numbers: what was measured is not who it was.
 _TREES: Final = frozenset({0x0040A730, 0x00700001, 0x0040B020})
 # Words that a code is made of; texts that the standard leaves free but that are names of methods, not of people.
 _CODE_TAGS: Final = frozenset(
     {0x00080100, 0x00080102, 0x00080103, 0x00080104, 0x00080105, 0x00080119, 0x00080120, 0x00080122, 0x0008010F}
 )
+_OPAQUE: Final = frozenset({"OB", "OW", "UN"})
+# One of each, so that a new value that was worked out before is known again.
+_DUMMY: Final = Dummy()
+_DEVICE: Final = Dummy(scope_always=True)
+_LABEL: Final = Dummy(as_label=True)
+_CODE: Final = DummyUnlessPublished()
+_CAP: Final = CapAge()
+_CLEAN: Final = CleanText()
 _TRACKING_ID: Final = 0x00620020  # what is the same in two instances must stay the same
 _CODE_MEANING: Final = 0x00080104
 _HARMLESS: Final = frozenset(
@@ -136,6 +144,16 @@ def resolve(action: str, types: TypesHere, tag: int) -> str:
             return next(choice for choice in ("X", "Z", "D", "U") if choice in allowed)
 
 
+_SHIFT: Final = ShiftDateTime(
+    _NOTHING, _NOTHING, DAYS, ReuseMapping.SAME_PATIENT, days_limit=DAYS, days_reuse=ReuseMapping.SAME_PATIENT
+)
+
+
+@lru_cache
+def _uid_rule(prefix: str | None) -> RandomizeUID:
+    return RandomizeUID(_NOTHING, _NOTHING, prefix)
+
+
 class Policy:
     """The Basic Profile with certain options.
 
@@ -155,10 +173,8 @@ class Policy:
         self.options = frozenset(options)
         self.exceptions = exceptions
         self.table: Table = load_table()
-        self._uid = RandomizeUID(_NOTHING, _NOTHING, uid_prefix)
-        self._shift = ShiftDateTime(
-            _NOTHING, _NOTHING, DAYS, ReuseMapping.SAME_PATIENT, days_limit=DAYS, days_reuse=ReuseMapping.SAME_PATIENT
-        )
+        self._uid = _uid_rule(uid_prefix)
+        self._shift = _SHIFT
 
     @property
     def shift(self) -> ShiftDateTime | None:
@@ -207,7 +223,7 @@ class Policy:
         said = {option: action for option, action in row.options.items() if option in self.options}
         if "K" in said.values():
             if vr == "AS":
-                return Verdict(Do.AGE, CapAge(), vr)
+                return Verdict(Do.AGE, _CAP, vr)
             return Verdict(Do.KEEP, vr=vr, mode=mode)
         for option in said:
             match option:
@@ -217,12 +233,12 @@ class Policy:
                     # Whole days: the time of day stays what it was.
                     return Verdict(Do.KEEP, vr=vr)
                 case Option.RETAIN_DEVICE if vr == "AE":
-                    return Verdict(Do.DUMMY, Dummy(scope_always=True), vr)
+                    return Verdict(Do.DUMMY, _DEVICE, vr)
                 case Option.CLEAN_DESCRIPTORS | Option.RETAIN_CHARACTERISTICS:
                     if sequence:
                         return Verdict(Do.KEEP, vr=vr, mode=max(mode, Mode.CLEAN))
                     if vr in _SHORT_TEXT or vr == "CS":
-                        return Verdict(Do.CLEAN, CleanText(), vr)
+                        return Verdict(Do.CLEAN, _CLEAN, vr)
                 case Option.CLEAN_STRUCTURED | Option.CLEAN_GRAPHICS if sequence:
                     return Verdict(Do.KEEP, vr=vr, mode=max(mode, Mode.CLEAN))
         return None
@@ -238,7 +254,7 @@ class Policy:
             return Verdict(Do.KEEP, vr=vr, mode=max(mode, inner))
         if action == "U" or vr == "UI":
             return Verdict(Do.UID, self._uid, "UI") if vr == "UI" else Verdict(Do.EMPTY, vr=vr)
-        return Verdict(Do.DUMMY, Dummy(), vr)
+        return Verdict(Do.DUMMY, _DUMMY, vr)
 
     def _unlisted(self, tag: int, vr: str, sequence: bool, mode: Mode, types: TypesHere) -> Verdict:
         """Decide about what the table does not list: its rows name the attributes of one edition only."""
@@ -255,23 +271,25 @@ class Policy:
                 return Verdict(Do.SHIFT, self._shift, vr)
             return self._act(resolve("X/Z/D", types, tag), tag, vr, sequence, mode)
         if vr == "AS":
-            return Verdict(Do.AGE, CapAge(), vr)
+            return Verdict(Do.AGE, _CAP, vr)
         if mode is Mode.IDENTITY and (vr in _TEXT or tag in _CODE_TAGS):
-            return Verdict(Do.DUMMY, Dummy(), vr)
+            return Verdict(Do.DUMMY, _DUMMY, vr)
         if tag == _TRACKING_ID:
-            return Verdict(Do.DUMMY, Dummy(as_label=True), vr)
+            return Verdict(Do.DUMMY, _LABEL, vr)
+        if mode is Mode.DUMMY and tag in _CODE_TAGS and vr in _TEXT:
+            return Verdict(Do.DUMMY, _CODE, vr)
+        if mode in (Mode.DUMMY, Mode.IDENTITY) and (vr in _TEXT or vr in _OPAQUE or tag in _TYPED):
+            return Verdict(Do.DUMMY, _DUMMY, vr)
         if tag in _HARMLESS or tag in _CODE_TAGS:
             words = tag == _CODE_MEANING or tag not in _CODE_TAGS
-            return Verdict(Do.CLEAN, CleanText(), vr) if words and self._cleans(mode, vr) else Verdict(Do.KEEP, vr=vr)
-        if mode is Mode.DUMMY and (vr in _TEXT or tag == _GRAPHIC_DATA):
-            return Verdict(Do.DUMMY, Dummy(), vr)
+            return Verdict(Do.CLEAN, _CLEAN, vr) if words and self._cleans(mode, vr) else Verdict(Do.KEEP, vr=vr)
         if vr == "PN":
             return self._act(resolve("X/Z/D", types, tag), tag, vr, sequence, mode)
         if mode is Mode.CLEAN and vr in _LONG_TEXT:
-            return Verdict(Do.CLEAN, CleanText(), vr)
+            return Verdict(Do.CLEAN, _CLEAN, vr)
         if vr in _LONG_TEXT or vr == "UR":
             return self._act(resolve("X", types, tag), tag, vr, sequence, mode)
-        return Verdict(Do.CLEAN, CleanText(), vr) if self._cleans(mode, vr) else Verdict(Do.KEEP, vr=vr)
+        return Verdict(Do.CLEAN, _CLEAN, vr) if self._cleans(mode, vr) else Verdict(Do.KEEP, vr=vr)
 
     def _cleans(self, mode: Mode, vr: str) -> bool:
         return vr in _SHORT_TEXT | _LONG_TEXT and (mode is Mode.CLEAN or Option.CLEAN_DESCRIPTORS in self.options)
@@ -293,9 +311,9 @@ class Policy:
                 return gone
             return Verdict(Do.KEEP, vr=vr) if vr == "TM" else Verdict(Do.SHIFT, self._shift, vr)
         if vr == "AS":
-            return Verdict(Do.AGE, CapAge(), vr)
+            return Verdict(Do.AGE, _CAP, vr)
         if vr in _SHORT_TEXT | _LONG_TEXT:
-            return Verdict(Do.CLEAN, CleanText(), vr)
+            return Verdict(Do.CLEAN, _CLEAN, vr)
         return Verdict(Do.KEEP, vr=vr)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from typing import Final, cast
 
 from deid_service.pseudonyms import PseudonymKey
 from deid_service.transforms.randomize_text import token
 
-__all__ = ["OLDEST_AGE", "CapAge", "CleanText", "Dummy"]
+__all__ = ["OLDEST_AGE", "CapAge", "CleanText", "Dummy", "DummyUnlessPublished"]
 
 OLDEST_AGE: Final = 89
 """Highest age in years that is told; who is older is ``090Y`` (45 CFR 164.514(b)(2)(i)(C))."""
@@ -28,6 +29,8 @@ _FIXED: Final = {
     "UT": "removed",
 }
 _NUMBERS: Final = 4096
+# Codes of DCM and SNOMED (also the older ones of letter and digits) and LOINC; versions of schemes.
+_CODE_FORM: Final = re.compile(r"[0-9]{1,18}|[A-Z]-[0-9A-F]{4,5}|[0-9]{1,5}-[0-9]|[0-9]{1,2}\.[0-9]{1,2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,37 @@ class Dummy:
             As many, so that counts still agree; of very long ones the first 4096.
         """
         return bytes(min(length, _NUMBERS))
+
+
+@dataclass(frozen=True, slots=True)
+class DummyUnlessPublished(Dummy):
+    """Action D for the words of a code where codes stay: what is published stays, everything else becomes a token.
+
+    What a site or vendor calls a thing in a scheme of its own may be anything, also a name. What DICOM's own context
+    groups list (PS3.16), in whatever scheme, and what has the form of a code of a large public scheme is none.
+    """
+
+    def text(self, value: str, vr: str, key: PseudonymKey, scope: tuple[str, ...]) -> str:
+        """Replace one value; one that is published, and an empty one, stays."""
+        if _CODE_FORM.fullmatch(value.strip()) or value.strip().casefold() in _published():
+            return value.strip()
+        return Dummy.text(self, value, vr, key, scope)
+
+
+@lru_cache(maxsize=1)
+def _published() -> frozenset[str]:
+    """Return values, meanings and schemes of the codes in PS3.16, folded: 18,000 codes, read when first needed."""
+    from pydicom.sr._concepts_dict import concepts as schemes
+
+    words = {"srt", "snm3", "99sdm", "iso639_1", "iso639_2", "iso3166_1", "iso5218_1", "acr", "umls", "c4", "i9c"}
+    listed = cast("dict[str, dict[str, dict[str, tuple[str, list[int]]]]]", schemes)
+    for scheme, concepts in listed.items():
+        words.add(scheme.casefold())
+        for codes in concepts.values():
+            for value, (meaning, _) in codes.items():
+                words.add(value.casefold())
+                words.add(meaning.casefold())
+    return frozenset(words)
 
 
 @dataclass(frozen=True, slots=True)

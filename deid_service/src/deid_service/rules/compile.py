@@ -125,6 +125,11 @@ class Level:
             for action, rules in plan.rules
         ]
 
+    @property
+    def mode(self) -> Mode:
+        """How the profile treats what is here, because of the sequences above."""
+        return self._mode
+
     def decide(self, tag: int, vr: str, creator: str | None, sequence: bool) -> Decision:
         """Decide about one element.
 

@@ -31,6 +31,10 @@ def rules(options: tuple[str, ...] = (), more: str = "") -> str:
 
 
 def clean(text: str, dataset: Dataset, written: Callable[..., bytes]) -> Any:
+    # Objects of unknown kinds are suspected; here it is the header that counts.
+    passing = "{Scope: {Labels: ALL}, SuspectedPixels: PassUnchecked}"
+    head = "Transformations:\n"
+    text = text.replace(head, f"{head}  - {passing}\n") if head in text else f"{text}\nTransformations: [{passing}]\n"
     outcome = Deidentifier(load_rules(text), KEY).clean(written(dataset))
     assert isinstance(outcome, Cleaned)
     return dcmread(BytesIO(outcome.data))

@@ -44,7 +44,8 @@ KINDS = [
 def rules(uid: str) -> Any:
     return load_rules(
         "ScopeToForward: {Labels: ALL}\nTransformations:\n"
-        f"  - {{Scope: {{Labels: ALL}}, RandomizeUID: [{{TagPatterns: '*/{{UI}}'}}], Transcode: {uid}}}\n"
+        f"  - {{Scope: {{Labels: ALL}}, RandomizeUID: [{{TagPatterns: '*/{{UI}}'}}], Transcode: {uid},"
+        " SuspectedPixels: PassUnchecked}\n"
     )
 
 
@@ -238,7 +239,8 @@ def test_real_files_of_every_syntax(shared_data: Path, key: PseudonymKey) -> Non
             before, _ = decoded(data)
             after, photometric = decoded(outcome.data)
             assert np.array_equal(before, after), path.name
-            assert dcmread(BytesIO(outcome.data)).PhotometricInterpretation == photometric
+            if read(data).transfer_syntax != target:  # otherwise not a byte changes
+                assert dcmread(BytesIO(outcome.data)).PhotometricInterpretation == photometric
             reached += 1
     assert not reasons & {"internal_error", "verification_failed"}
     assert reached > 40

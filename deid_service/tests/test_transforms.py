@@ -224,7 +224,7 @@ def test_uids_are_mapped_by_value_everywhere(clean: Clean, instance: Dataset, ke
 
 def test_vendors_sop_classes_are_kinds_not_things(clean: Clean, instance: Dataset) -> None:
     instance.SOPClassUID = "1.3.12.2.1107.5.9.1"
-    result = clean("RandomizeUID: [{TagPatterns: '*/{UI}'}]", instance)
+    result = clean("RandomizeUID: [{TagPatterns: '*/{UI}'}]\nSuspectedPixels: PassUnchecked", instance)
     assert result.SOPClassUID == "1.3.12.2.1107.5.9.1" == result.file_meta.MediaStorageSOPClassUID
 
 

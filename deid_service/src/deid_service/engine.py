@@ -27,8 +27,9 @@ from deid_service._cleaning import (
 from deid_service._memory import Memory
 from deid_service.errors import Refused
 from deid_service.outcomes import Cleaned, Discarded
-from deid_service.pixels import triage
-from deid_service.pixels.triage import TRIAGE_TAGS
+from deid_service.pixels.cleaning import hold_back
+from deid_service.pixels.header import header_of
+from deid_service.pixels.triage import triage
 from deid_service.pseudonyms import PseudonymKey, is_registered_uid
 from deid_service.rules import Rules
 from deid_service.transforms import Identity
@@ -102,9 +103,10 @@ class Deidentifier:
                 raise Refused("malformed", f"the {name} has several values")
             if tag != SOP_CLASS and is_registered_uid(values[tag]):
                 raise Refused("registered_uid", f"the {name} lies under a registered root")
-        triage(values)
         refers = any(element.tag == _COMMON_REFERENCES for element in source.elements)
         plan = self.rules.plan(labels, values[SOP_CLASS], refers=refers)
+        header = header_of(source)
+        hold_back(header, triage(header), plan.pixels)
         work = Cleaning(source, plan, self._key, _identity(values), self._memory)
         return work.finish(labels)
 
@@ -118,7 +120,7 @@ def _dataset(data: bytes) -> Dataset:
 
 def _header_values(source: Source) -> dict[int, str]:
     """Return the top-level values that decide what the instance is."""
-    wanted = TRIAGE_TAGS | REQUIRED.keys() | {PATIENT_ID, _ISSUER}
+    wanted = REQUIRED.keys() | {PATIENT_ID, _ISSUER}
     codecs: tuple[str, ...] = DEFAULT_CHARACTER_SET
     values = {}
     for element in source.elements:

@@ -1,5 +1,1 @@
-"""What the pixels may show, and the codecs that read and write them."""
-
-from deid_service.pixels.triage import triage
-
-__all__ = ["triage"]
+"""What the pixels may show, the ways to find and remove it, and the codecs that read and write them."""

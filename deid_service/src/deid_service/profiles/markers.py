@@ -10,7 +10,7 @@ from typing import Final
 from deid_service.profiles.table import Option, load_table
 from deid_service.wire.encoding import Encoding
 
-__all__ = ["METHOD_CODES", "CodesMarker", "TextMarker", "markers"]
+__all__ = ["METHOD_CODES", "NO_TEXT", "CodesMarker", "TextMarker", "markers"]
 
 METHOD_CODES: Final = 0x00120064
 _BASIC: Final = ("113100", "Basic Application Confidentiality Profile")
@@ -39,6 +39,10 @@ class TextMarker:
         """Return the value's bytes, without padding."""
         del encoding
         return self.text.encode("ascii")
+
+
+NO_TEXT: Final = TextMarker(0x00280301, "CS", "NO")
+"""Burned In Annotation, of an instance whose pixels were searched for text and hold none (PS3.3 C.7.6.1.1)."""
 
 
 @dataclass(frozen=True, slots=True)

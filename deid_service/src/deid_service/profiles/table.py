@@ -136,13 +136,15 @@ class Table:
         return self._by_tag.get(tag)
 
 
-def read_table(name: str) -> tuple[dict[str, str], list[list[str]]]:
+def read_table(name: str, package: str = "deid_service.profiles") -> tuple[dict[str, str], list[list[str]]]:
     """Read one of the package's tables.
 
     Parameters
     ----------
     name : str
         File name.
+    package : str, optional
+        The package in whose folder ``data`` it lies.
 
     Returns
     -------
@@ -156,7 +158,7 @@ def read_table(name: str) -> tuple[dict[str, str], list[list[str]]]:
     RuntimeError
         If the rows are not those that the file says it has: a table that was edited or cut is not used.
     """
-    text = files("deid_service.profiles").joinpath("data", name).read_text("utf-8")
+    text = files(package).joinpath("data", name).read_text("utf-8")
     lines = text.splitlines(keepends=True)
     comments = [line for line in lines if line.startswith("# ")]
     body = lines[len(comments) + 1 :]

@@ -21,13 +21,17 @@ from typing import Final
 
 from pydicom.datadict import dictionary_has_tag, dictionary_VR, private_dictionary_VR
 
-from deid_service.profiles.markers import CodesMarker, TextMarker, markers
+from deid_service.profiles.markers import NO_TEXT, CodesMarker, TextMarker, markers
 from deid_service.profiles.policy import Do, Mode, Policy
 from deid_service.profiles.section import Profile
+from deid_service.profiles.table import Option
 from deid_service.profiles.types import TypesHere, known_sop_classes, types_of
+from deid_service.rules.pixels import PixelRules, combine
 from deid_service.rules.scope import Scope
 from deid_service.transforms import AddTags, DeleteTags, RandomizeText, RandomizeUID, ShiftDateTime
 from deid_service.transforms.randomize_uid import REGISTERED_TAGS
+from deid_service.transforms.remove_burned_in_annotations import RemoveBurnedInAnnotations
+from deid_service.transforms.unchecked import Documents
 from dicom_query import ElementPath, PathStep, PatternLevel
 
 __all__ = ["Action", "Decision", "Entry", "Level", "Plan"]
@@ -74,6 +78,9 @@ class Entry:
     adds: tuple[AddTags, ...] = ()
     deletes: tuple[DeleteTags, ...] = ()
     transcode: str | None = None
+    burned_in: tuple[RemoveBurnedInAnnotations, ...] = ()
+    unchecked: bool | None = None
+    documents: Documents | None = None
 
 
 class Decision:
@@ -229,7 +236,11 @@ class Plan:
     policy : Policy or None
         The profile, for what no transformation speaks of.
     markers : dict
-        Elements that say what the profile did, by tag.
+        Elements that say what was done, by tag.
+    markers_after_look : dict
+        The same for an instance whose pixels were searched for text, of which none is left.
+    pixels : PixelRules
+        What is done about pixels and documents.
     uid_root : str or None
         Root of new UIDs.
     """
@@ -257,12 +268,20 @@ class Plan:
         self.adds = [rule for entry in entries for rule in entry.adds]
         self.policy: Policy | None = None
         self.markers: dict[int, TextMarker | CodesMarker] = {}
+        self.markers_after_look: dict[int, TextMarker | CodesMarker] = {NO_TEXT.tag: NO_TEXT}
+        self.pixels: PixelRules = combine(
+            [rule for entry in entries for rule in entry.burned_in],
+            [entry.unchecked for entry in entries],
+            [entry.documents for entry in entries],
+            by_profile=profile is not None and Option.CLEAN_PIXELS in profile.options,
+        )
         if profile is not None:
             self.policy = Policy(profile.options, profile.exceptions, uid_root)
             moves = any(rule.moves_dates for entry in entries for rule in entry.shifts)
-            self.markers = {
-                marker.tag: marker for marker in markers(profile.options, conforms=profile.conforms, dates_move=moves)
-            }
+            done = profile.options - {Option.CLEAN_PIXELS}
+            for said, options in ((self.markers, done), (self.markers_after_look, done | {Option.CLEAN_PIXELS})):
+                made = markers(options, conforms=profile.conforms, dates_move=moves)
+                said.update({marker.tag: marker for marker in made})
         self.top = Level(
             self, (), _NO_TYPES if profile is None else types_of(known_sop_classes().get(sop_class), refers=refers)
         )

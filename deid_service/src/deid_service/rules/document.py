@@ -22,15 +22,25 @@ from deid_service.rules.schema import Problems
 from deid_service.rules.scope import Scope, read_scope
 from deid_service.rules.table import Table, read_table
 from deid_service.transforms import AddTags, DeleteTags, RandomizeText, RandomizeUID, ShiftDateTime
+from deid_service.transforms.remove_burned_in_annotations import RemoveBurnedInAnnotations
 from deid_service.transforms.shift_date_time import share_days
 from deid_service.transforms.transcode import read_transcode
+from deid_service.transforms.unchecked import read_documents, read_suspected_pixels
 from dicom_query import evaluate
 
 __all__ = ["Rules", "default_rules_path", "load_rules", "parse_rules"]
 
 _SECTIONS: Final = ("Labels", "Categories", "ScopeToForward", "Transformations", "Profile", "Table")
-_TRANSFORMATIONS: Final = ("ShiftDateTime", "RandomizeText", "RandomizeUID", "AddTags", "DeleteTags", "Transcode")
-_LATER: Final = ("RemoveBurnedInAnnotations",)
+_TRANSFORMATIONS: Final = (
+    "ShiftDateTime",
+    "RandomizeText",
+    "RandomizeUID",
+    "AddTags",
+    "DeleteTags",
+    "Transcode",
+    "SuspectedPixels",
+)
+_LATER: Final = ("RemoveBurnedInAnnotations", "EncapsulatedDocuments")
 _PLANS: Final = 256
 
 
@@ -256,6 +266,7 @@ def _read_entry(
 
     shifts = [ShiftDateTime.read(item, problems) for item in rules("ShiftDateTime")]
     adds = [AddTags.read(item, problems) for item in rules("AddTags")]
+    burned_in = [RemoveBurnedInAnnotations.read(item, problems) for item in rules("RemoveBurnedInAnnotations")]
     return Entry(
         scope,
         shifts=tuple(share_days([rule for rule in shifts if rule is not None])),
@@ -264,4 +275,7 @@ def _read_entry(
         adds=tuple(rule for rule in adds if rule is not None),
         deletes=tuple(DeleteTags.read(item, problems) for item in rules("DeleteTags")),
         transcode=read_transcode(keys.get("Transcode"), problems),
+        burned_in=tuple(rule for rule in burned_in if rule is not None),
+        unchecked=read_suspected_pixels(keys.get("SuspectedPixels"), problems),
+        documents=read_documents(keys.get("EncapsulatedDocuments"), problems),
     )

@@ -1,0 +1,358 @@
+"""Looking for text in the frames of an instance, and looking again after it was blacked out.
+
+Each frame is looked at in several pictures (:mod:`deid_service.pixels.display`) and at two scales, one of them with
+its greys turned round. What one look found is not read again by the next. Frames with equal bytes are looked at once;
+of a frame that differs from the one before in a part only, just that part and its surroundings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deid_service.pixels.boxes import Box, Regions
+from deid_service.pixels.display import Appearance, View, views
+from deid_service.pixels.ocr.engine import Engine, Word
+from deid_service.pixels.ocr.evidence import is_text, prepared_seeds
+
+__all__ = ["Frames", "find_text", "second_look", "text_in_frame"]
+
+Picture = NDArray[np.uint8]
+
+_OVERLAP: Final = 192
+_AROUND_A_CHANGE: Final = 96
+_FLAT: Final = 8
+_SMALL_LETTERS: Final = 2.0
+_BETWEEN: Final = 1.5
+_SMALLEST_SIDE: Final = 8
+
+
+class Frames(Protocol):
+    """The part of :class:`deid_service.pixels.frames.FrameReader` that is needed here."""
+
+    @property
+    def number(self) -> int:
+        """How many frames there are."""
+
+    def raw(self, index: int) -> bytes | memoryview:
+        """Return a frame's stored bytes."""
+
+    def decode(self, index: int) -> NDArray[Any]:
+        """Return a frame's values, shape (rows, columns) or (rows, columns, samples)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One pass over a picture: how much larger, and whether with its greys turned round."""
+
+    scale: float = 1.0
+    turned: bool = False
+
+
+_LOOKS: Final[dict[str, tuple[_Look, ...]]] = {
+    "full": (_Look(), _Look(_SMALL_LETTERS, turned=True)),
+    "colour": (_Look(), _Look(_SMALL_LETTERS, turned=True)),
+    "window": (_Look(), _Look(_SMALL_LETTERS, turned=True)),
+    "local": (_Look(turned=True),),
+}
+_OTHER_LOOKS: Final = (_Look(),)
+_SECOND_LOOK: Final = _Look(_BETWEEN)
+_MAIN: Final = ("full", "colour", "window")
+# Letters of a large picture are not tiny: what is looked at closely is a screen's worth of pixels.
+_LARGE: Final = 1_600_000
+
+
+def _looks(view: str, rows: int, columns: int, side: int, *, again: bool) -> tuple[_Look, ...]:
+    """Return how a view of a size is looked at, with an engine that takes sides of at most `side`."""
+    if rows * columns > _LARGE:
+        overview = _Look(min(1.0, side / max(rows, columns)), turned=True)
+        return (_Look(), overview) if view in _MAIN else (overview,)
+    looks = _LOOKS.get(view, _OTHER_LOOKS)
+    return (*looks, _SECOND_LOOK) if again and view in _MAIN else looks
+
+
+def find_text(
+    reader: Frames, engine: Engine, seeds: Iterable[str] = (), appearance: Appearance | None = None
+) -> dict[int, tuple[Word, ...]]:
+    """Find all text in all frames.
+
+    Parameters
+    ----------
+    reader : Frames
+        An instance's frames; one is in memory at a time, and the one before it.
+    engine : Engine
+        Reads the pictures.
+    seeds : iterable of str
+        The header's identifiers. What resembles one of them counts as text even if it was read with little certainty.
+    appearance : Appearance, optional
+        How the frames are shown; grey by default.
+
+    Returns
+    -------
+    dict of int to tuple of Word
+        By index of the frame, counted from 0; frames without text are left out. Boxes have a margin and lie in the
+        frame.
+
+    Raises
+    ------
+    OcrError
+        If the engine fails.
+    Refused
+        If a frame cannot be decoded.
+    """
+    return _over_frames(reader, engine, seeds, appearance or Appearance(), Regions(), again=False)
+
+
+def second_look(
+    reader: Frames,
+    engine: Engine,
+    seeds: Iterable[str] = (),
+    appearance: Appearance | None = None,
+    masked: Regions | None = None,
+) -> dict[int, tuple[Word, ...]]:
+    """Look for text that is left after masking: whatever this returns is a reason not to forward the instance.
+
+    Parameters
+    ----------
+    reader, engine, seeds, appearance
+        As for :func:`find_text`; the frames are the masked ones.
+    masked : Regions, optional
+        What was blacked out, so that the edges of black boxes are not taken for letters.
+
+    Returns
+    -------
+    dict of int to tuple of Word
+        Text by frame; empty if none is left. By the criterion of :func:`find_text`, at one scale more.
+
+    Raises
+    ------
+    OcrError
+        If the engine fails.
+    Refused
+        If a frame cannot be decoded.
+    """
+    return _over_frames(reader, engine, seeds, appearance or Appearance(), masked or Regions(), again=True)
+
+
+def _over_frames(
+    reader: Frames, engine: Engine, seeds: Iterable[str], appearance: Appearance, masked: Regions, *, again: bool
+) -> dict[int, tuple[Word, ...]]:
+    wanted = prepared_seeds(seeds)
+    known: dict[tuple[bytes, tuple[Box, ...]], tuple[Word, ...]] = {}
+    found: dict[int, tuple[Word, ...]] = {}
+    before: tuple[NDArray[Any], tuple[Word, ...]] | None = None
+    for index in range(reader.number):
+        boxes = masked.of(index)
+        key = (hashlib.blake2b(reader.raw(index)).digest(), boxes)
+        words = known.get(key)
+        if words is None:
+            frame = reader.decode(index)
+            carried, part = _carried(frame, before)
+            words = tuple(carried)
+            if part is not None:
+                words += text_in_frame(frame, engine, wanted, appearance, boxes, part, words, again=again)
+            known[key] = words
+            before = frame, words
+        if words:
+            found[index] = words
+    return found
+
+
+def _carried(
+    frame: NDArray[Any], before: tuple[NDArray[Any], tuple[Word, ...]] | None
+) -> tuple[list[Word], Box | None]:
+    """Return the words of the frame before that still stand, and the part of the frame that must be looked at."""
+    rows, columns = frame.shape[:2]
+    whole = Box(0, 0, columns - 1, rows - 1)
+    if before is None or before[0].shape != frame.shape:
+        return [], whole
+    changed, words = frame != before[0], before[1]
+    if changed.ndim == 3:
+        changed = changed.any(axis=2)
+    ys, xs = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
+    if not len(ys):
+        return list(words), None
+    part = Box(int(xs[0]), int(ys[0]), int(xs[-1]), int(ys[-1])).grown(_AROUND_A_CHANGE).within(rows, columns)
+    stand = [word for word in words if not _cut(changed, word.box).any()]
+    return stand, part
+
+
+def text_in_frame(
+    frame: NDArray[Any],
+    engine: Engine,
+    seeds: Collection[str] = frozenset(),
+    appearance: Appearance | None = None,
+    masked: Sequence[Box] = (),
+    part: Box | None = None,
+    known: Sequence[Word] = (),
+    *,
+    again: bool = False,
+) -> tuple[Word, ...]:
+    """Find text in one frame.
+
+    Parameters
+    ----------
+    frame : ndarray, shape (rows, columns) or (rows, columns, samples)
+        Stored values.
+    engine : Engine
+        Reads the pictures.
+    seeds : collection of str
+        From :func:`~deid_service.pixels.ocr.evidence.prepared_seeds`.
+    appearance : Appearance, optional
+        How the frame is shown.
+    masked : sequence of Box
+        What is black already.
+    part : Box, optional
+        Look only here.
+    known : sequence of Word
+        Found before: not to be reported again.
+    again : bool
+        Whether this is the second look, which looks once more.
+
+    Returns
+    -------
+    tuple of Word
+        New finds, with a margin, within the frame.
+    """
+    rows, columns = frame.shape[:2]
+    part = part or Box(0, 0, columns - 1, rows - 1)
+    if min(rows, columns) < _SMALLEST_SIDE:
+        return ()
+    boxes = [word.box for word in known]
+    found: list[Word] = []
+    side = engine.largest_side
+    for view in views(frame, appearance or Appearance()):
+        picture = _painted_over(view, masked)
+        for look in _looks(view.name, part.bottom - part.top + 1, part.right - part.left + 1, side, again=again):
+            finds = [
+                replace(word, box=_shifted(word.box, part.left, part.top))
+                for word in _looked_at(
+                    _cut(picture, part), engine, look, [_shifted(box, -part.left, -part.top) for box in boxes]
+                )
+            ]
+            new = [
+                replace(word, box=grown)
+                for word in _text_among(finds, found, seeds, rows * columns)
+                if (grown := _with_margin(word.box).within(rows, columns)) is not None
+            ]
+            found += new
+            boxes += [word.box for word in new]
+    return tuple(found)
+
+
+def _text_among(finds: Sequence[Word], before: Sequence[Word], seeds: Collection[str], area: int) -> list[Word]:
+    """Return the finds that are text, or that go on where text of their height ends: a piece that was cut off."""
+    text = [word for word in finds if is_text(word, seeds, area)]
+    rest = [word for word in finds if word not in text]
+    beside = [*before, *text]
+    while adjoining := [word for word in rest if any(_goes_on(word.box, other.box) for other in beside)]:
+        text += adjoining
+        beside = adjoining
+        rest = [word for word in rest if word not in adjoining]
+    return text
+
+
+def _goes_on(piece: Box, line: Box) -> bool:
+    """Tell whether a piece lies at an end of a line and is no higher than it."""
+    width, height = line.right - line.left + 1, line.bottom - line.top + 1
+    short = min(width, height)
+    if (
+        max(piece.right - piece.left, piece.bottom - piece.top) > 3 * short
+        or min(piece.right - piece.left, piece.bottom - piece.top) > 1.3 * short
+    ):
+        return False
+    reach = short // 2
+    if width >= height:
+        level = Box(line.left - reach, line.top + height // 4, line.right + reach, line.bottom - height // 4)
+    else:
+        level = Box(line.left + width // 4, line.top - reach, line.right - width // 4, line.bottom + reach)
+    return piece.meets(level)
+
+
+def _looked_at(picture: Picture, engine: Engine, look: _Look, known: Sequence[Box]) -> Iterator[Word]:
+    """Yield what the engine sees in a picture, tile by tile, in the picture's own pixels."""
+    import cv2
+
+    if look.turned:
+        picture = 255 - picture
+    rows, columns = picture.shape[:2]
+    for tile in _tiles(rows, columns, int(engine.largest_side / look.scale)):
+        piece = _cut(picture, tile)
+        if int(piece.max()) - int(piece.min()) < _FLAT:
+            continue
+        if look.scale != 1.0:
+            way = cv2.INTER_CUBIC if look.scale > 1 else cv2.INTER_AREA
+            piece = np.asarray(cv2.resize(piece, None, fx=look.scale, fy=look.scale, interpolation=way), np.uint8)
+        there = [_scaled(_shifted(box, -tile.left, -tile.top), look.scale) for box in known]
+        for word in engine.find(np.ascontiguousarray(piece), there):
+            yield replace(word, box=_shifted(_scaled(word.box, 1 / look.scale), tile.left, tile.top))
+
+
+def _tiles(rows: int, columns: int, side: int) -> Iterator[Box]:
+    """Cut a picture into overlapping tiles, none larger than `side`, all of about one size."""
+    for top, bottom in _spans(rows, side):
+        for left, right in _spans(columns, side):
+            yield Box(left, top, right, bottom)
+
+
+def _spans(length: int, side: int) -> list[tuple[int, int]]:
+    if length <= side:
+        return [(0, length - 1)]
+    overlap = min(_OVERLAP, side // 4)
+    number = -(-(length - overlap) // (side - overlap))
+    step = (length - side) / (number - 1)
+    return [(round(step * index), round(step * index) + side - 1) for index in range(number)]
+
+
+def _painted_over(view: View, boxes: Sequence[Box]) -> Picture:
+    """Return the picture with each box in the middle colour of its surroundings."""
+    if not boxes:
+        return view.image
+    picture = view.image.copy()
+    rows, columns = picture.shape[:2]
+    for box in boxes:
+        inner, outer = box.within(rows, columns), box.grown(2).within(rows, columns)
+        if inner is None or outer is None:
+            continue
+        edge = np.concatenate(
+            [
+                side.reshape(-1, *picture.shape[2:])
+                for side in (
+                    picture[outer.top : inner.top, outer.left : outer.right + 1],
+                    picture[inner.bottom + 1 : outer.bottom + 1, outer.left : outer.right + 1],
+                    picture[outer.top : outer.bottom + 1, outer.left : inner.left],
+                    picture[outer.top : outer.bottom + 1, inner.right + 1 : outer.right + 1],
+                )
+            ]
+        )
+        if len(edge):
+            picture[inner.top : inner.bottom + 1, inner.left : inner.right + 1] = np.median(edge, axis=0)
+    return picture
+
+
+def _cut(array: NDArray[Any], box: Box) -> NDArray[Any]:
+    return array[box.top : box.bottom + 1, box.left : box.right + 1]
+
+
+def _scaled(box: Box, by: float) -> Box:
+    left, top, right, bottom = (side * by for side in (box.left, box.top, box.right, box.bottom))
+    return Box(math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom))
+
+
+def _shifted(box: Box, right: int, down: int) -> Box:
+    return Box(box.left + right, box.top + down, box.right + right, box.bottom + down)
+
+
+def _with_margin(box: Box) -> Box:
+    """Grow a box so that accents, tails and soft edges of letters lie in it, and at both ends half a letter."""
+    width, height = box.right - box.left + 1, box.bottom - box.top + 1
+    around = max(2, round(0.15 * min(width, height)))
+    along = max(around, round(0.4 * min(width, height)))
+    across_it, down_it = (along, around) if width >= height else (around, along)
+    return Box(box.left - across_it, box.top - down_it, box.right + across_it, box.bottom + down_it)

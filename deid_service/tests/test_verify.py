@@ -48,7 +48,7 @@ def make(instance: Dataset, written: Callable[..., bytes]) -> Make:
 
 
 def look(copy: bytes, source: Source) -> None:
-    verify(copy, [element.tag for element in read(copy).elements], source)
+    verify([copy], [element.tag for element in read(copy).elements], source)
 
 
 def found(copy: bytes, source: Source) -> str:
@@ -190,7 +190,7 @@ def test_pixels_are_not_searched(make: Make) -> None:
 def test_preamble_meta_and_structure(make: Make) -> None:
     copy, source = make()
     tags = [element.tag for element in read(copy).elements]
-    verify(copy, tags, source)
+    verify([copy], tags, source)
     pixel = copy.rindex(struct.pack("<HH", 0x7FE0, 0x0010))
     for wrong in (
         b"\0" * 10 + b"MUSTERMANN" + copy[20:],
@@ -201,7 +201,7 @@ def test_preamble_meta_and_structure(make: Make) -> None:
         copy[:pixel] + copy[pixel:].replace(b"\xe0\x7f\x10\x00", b"\x01\x00\x10\x00"),
     ):
         with pytest.raises(Refused) as refusal:
-            verify(wrong, tags, source)
+            verify([wrong], tags, source)
         assert refusal.value.reason_code == "verification_failed"
 
 
@@ -209,7 +209,7 @@ def test_a_uid_that_says_it_is_something_else_is_refused(make: Make) -> None:
     copy, source = make()
     tags = [element.tag for element in read(copy).elements]
     with pytest.raises(Refused) as refusal:
-        verify(copy.replace(b"\x08\x00\x18\x00UI", b"\x08\x00\x18\x00LO"), tags, source)
+        verify([copy.replace(b"\x08\x00\x18\x00UI", b"\x08\x00\x18\x00LO")], tags, source)
     assert refusal.value.reason_code == "verification_failed"
 
 
@@ -219,7 +219,7 @@ def test_a_uid_that_says_it_is_something_else_is_refused(make: Make) -> None:
 def test_the_reader_never_fails_on_damage(at: int, new: bytes, removed: int) -> None:
     copy, source, tags = _sample()
     try:
-        verify(copy[:at] + new + copy[at + removed :], tags, source)
+        verify([copy[:at] + new + copy[at + removed :]], tags, source)
     except Refused as refusal:
         assert refusal.reason_code in ("verification_failed", "identifier_left")  # noqa: PT017
 

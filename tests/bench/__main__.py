@@ -7,10 +7,15 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import deid, exports, pipeline
+from tests.bench import deid, exports, memory, pipeline
 from tests.bench.rows import Row, print_table, write_rows
 
-BENCHMARKS: dict[str, Callable[[], list[Row]]] = {"deid": deid.run, "pipeline": pipeline.run, "export": exports.run}
+BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
+    "deid": deid.run,
+    "memory": memory.run,
+    "pipeline": pipeline.run,
+    "export": exports.run,
+}
 
 
 def main() -> None:

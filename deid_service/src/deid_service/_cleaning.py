@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property, lru_cache
 from typing import Final
 
+from deid_service._buffers import Part, pieces, spool
 from deid_service._memory import Memory, Replacement
 from deid_service.descriptors import PatientIdentifiers, clean_text, identifiers_of
 from deid_service.errors import Refused
@@ -68,7 +70,7 @@ _EXPLICIT_LITTLE: Final = Encoding(explicit=True, little=True)
 _IMPLEMENTATION_UID: Final = b"2.25.190146391238740513925704219348107266881"
 _IMPLEMENTATION_VERSION: Final = b"RPACS_DEID_1"
 
-_Chunk = bytes | memoryview
+_PIXEL_VRS: Final = frozenset({"OB", "OD", "OF", "OW", "UN"})
 _Adds = list[tuple[tuple[TagStep, ...], AddTags]]
 _Set = AddTags | TextMarker | CodesMarker
 
@@ -130,15 +132,16 @@ class Cleaning:
             if not self._names.get(tag):
                 raise Refused("missing_uid", f"the rules leave the instance without a {name}")
         head = self._file_meta()
-        body: list[_Chunk] = chunks
         if is_deflated(self._source.transfer_syntax):
-            body = [_deflate(b"".join(chunks))]
-        data = b"".join([head, *body])
+            parts = _as_parts([head, *_deflated(chunks)])
+        else:
+            parts = _as_parts([head, *chunks])
         if self._plan.transcode is not None:
-            data, self._tags = transcode(data, self._plan.transcode, self._tags)
-        verify(data, self._tags, self._source, self._patient)
+            data, self._tags = transcode(b"".join(parts), self._plan.transcode, self._tags)
+            parts = [data]
+        verify(parts, self._tags, self._source, self._patient)
         return Cleaned(
-            data,
+            parts,
             self._names[SOP_INSTANCE],
             self._names[STUDY],
             self._names[SERIES],
@@ -171,11 +174,11 @@ class Cleaning:
         codecs: tuple[str, ...],
         adds: _Adds,
         path: str,
-    ) -> tuple[list[_Chunk], bool]:
+    ) -> tuple[list[Part], bool]:
         """Clean one data set; return its bytes and whether they differ from the source's."""
         top = path == ""
-        chunks: list[_Chunk] = []
-        written: list[_Chunk] | None
+        chunks: list[Part] = []
+        written: list[Part] | None
         changed = False
         run_start = run_end = -1
         dropped_blocks: set[int] = set()
@@ -262,7 +265,7 @@ class Cleaning:
                 flush()
                 chunks += written
                 changed = True
-            elif tag in PIXEL_TAGS and top:
+            elif tag in PIXEL_TAGS and top and element.vr in _PIXEL_VRS and element.items is None:
                 flush()
                 chunks.append(self._view[element.start : element.end])
             elif run_start >= 0 and element.start == run_end:
@@ -297,12 +300,12 @@ class Cleaning:
         codecs: tuple[str, ...],
         adds: _Adds | tuple[()],
         path: str,
-    ) -> list[_Chunk] | None:
+    ) -> list[Part] | None:
         """Clean the items of a sequence; None if nothing in them changed."""
         assert element.items is not None
         assert level is not None
         inner = element.item_encoding
-        body: list[_Chunk] = []
+        body: list[Part] = []
         any_changed = False
         prefix = f"{path}{tag_text(element.tag)}"
         for index, item in enumerate(element.items):
@@ -521,7 +524,26 @@ def _split_adds(
     return here, deeper
 
 
-def _deflate(data: bytes) -> bytes:
+def _as_parts(chunks: list[Part]) -> list[Part]:
+    """Join what lies between views."""
+    parts: list[Part] = []
+    for view, run in itertools.groupby(chunks, lambda chunk: isinstance(chunk, memoryview)):
+        if view:
+            parts += run
+        else:
+            parts.append(b"".join(run))
+    return parts
+
+
+def _deflated(chunks: list[Part]) -> list[Part]:
+    """Compress a data set."""
     deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    deflated = deflater.compress(data) + deflater.flush()
-    return deflated + b"\0" * (len(deflated) % 2)
+
+    def compressed() -> Iterator[bytes]:
+        for piece in pieces(chunks):
+            yield deflater.compress(piece)
+        yield deflater.flush()
+
+    deflated = spool(compressed())
+    padding = b"\0" * (len(deflated) % 2)
+    return [deflated if isinstance(deflated, bytes) else memoryview(deflated), padding]

@@ -16,18 +16,23 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
+from deid_service._buffers import LARGE, Data, Part, pieces, size_of, spool
 from deid_service.pipeline.errors import OrthancRefusalError, OrthancUnavailableError
 
 __all__ = ["ChangePage", "Orthanc", "Stored", "md5_of"]
 
 # Orthanc closes a connection that was idle for one second (its "Keep-Alive: timeout=1").
 _IDLE_SECONDS = 0.7
+_PIECE = 16 * 2**20
 _UNAVAILABLE = {401, 403, 408, 429, 502, 503, 504}
+
+
+_Answer = TypeVar("_Answer", bound=Data)
 
 
 @dataclass(frozen=True)
@@ -57,9 +62,24 @@ class ChangePage:
     done: bool
 
 
-def md5_of(data: bytes) -> str:
-    """Return the MD5 digest the way Orthanc shows it. It detects damage, it is no protection against an attacker."""
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+def md5_of(parts: Iterable[Part]) -> str:
+    """Return a file's MD5 digest as Orthanc shows it. It detects damage, it is no protection against an attacker."""
+    digest = hashlib.md5(usedforsecurity=False)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+class _Body:
+    """A file to upload, in parts; from its start each time it is asked for, as a request may have to be repeated."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._parts = parts
+        self.size = size_of(parts)
+
+    def __iter__(self) -> Iterator[Part]:
+        # One write for each part, but for those so large that TLS would copy them whole.
+        return pieces(self._parts, _PIECE)
 
 
 class Orthanc:
@@ -104,15 +124,28 @@ class Orthanc:
 
     # Instances
 
-    def file(self, orthanc_id: str) -> bytes | None:
-        """Return the DICOM file of an instance, None if there is no such instance."""
-        status, body = self._request("GET", f"/instances/{orthanc_id}/file")
+    def file(self, orthanc_id: str) -> Data | None:
+        """Return the DICOM file of an instance, None if there is no such instance.
+
+        Returns
+        -------
+        bytes, mmap or None
+            A large file is put into a temporary one without a name, and mapped.
+
+        Raises
+        ------
+        SpoolError
+            If the temporary folder does not take a large one.
+        OrthancRefusalError, OrthancUnavailableError
+            As by all requests.
+        """
+        status, body = self._exchange("GET", f"/instances/{orthanc_id}/file", None, None, _receive)
         if status == 404:
             return None
         return self._good("GET /instances/…/file", status, body)
 
-    def store(self, data: bytes) -> Stored:
-        """Upload a DICOM file.
+    def store(self, parts: Sequence[Part]) -> Stored:
+        """Upload a DICOM file, part by part.
 
         Raises
         ------
@@ -121,7 +154,7 @@ class Orthanc:
         OrthancUnavailableError
             If the server does not answer or is not ready.
         """
-        status, body = self._request("POST", "/instances", data, "application/dicom")
+        status, body = self._request("POST", "/instances", _Body(parts), "application/dicom")
         answer = self._json("POST /instances", self._good("POST /instances", status, body))
         if not isinstance(answer, dict) or answer.get("Status") not in ("Success", "AlreadyStored"):
             raise OrthancRefusalError(f"{self.name} ({self.address}) did not say that it stored the file", 500)
@@ -227,7 +260,7 @@ class Orthanc:
                 f"{self.name} ({self.address}) answered {what} with something that is not JSON: is it an Orthanc?"
             ) from None
 
-    def _good(self, what: str, status: int, body: bytes) -> bytes:
+    def _good(self, what: str, status: int, body: _Answer) -> _Answer:
         if status == 200:
             return body
         # The body of an error can quote the file, so only the status goes on.
@@ -240,17 +273,33 @@ class Orthanc:
         raise OrthancRefusalError(f"{self.name} ({self.address}) answers HTTP {status} for {what}", status)
 
     def _request(
-        self, method: str, path: str, body: bytes | None = None, content_type: str | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes | _Body | None = None,
+        content_type: str | None = None,
     ) -> tuple[int, bytes]:
-        headers = (
-            self._headers if content_type is None or body is None else self._headers | {"Content-Type": content_type}
-        )
+        return self._exchange(method, path, body, content_type, lambda response: response.read())
+
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        body: bytes | _Body | None,
+        content_type: str | None,
+        receive: Callable[[http.client.HTTPResponse], _Answer],
+    ) -> tuple[int, _Answer]:
+        headers = self._headers
+        if content_type is not None and body is not None:
+            headers = headers | {"Content-Type": content_type}
+        if isinstance(body, _Body):
+            headers = headers | {"Content-Length": str(body.size)}
         while True:
             connection, fresh = self._connection()
             try:
                 connection.request(method, self._root + path, body=body, headers=headers)
                 response = connection.getresponse()
-                answer = response.read()
+                answer = receive(response)
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
                 if not fresh and not isinstance(error, TimeoutError):
@@ -286,6 +335,16 @@ class Orthanc:
             return found, False
         kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
         return kind(self._host, self._port, timeout=self._timeout), True
+
+
+def _receive(response: http.client.HTTPResponse) -> Data:
+    """Read an answer that may be large."""
+    if (response.length or 0) < LARGE:
+        return response.read()
+    data = spool(iter(lambda: response.read(_PIECE), b""))
+    if response.length:
+        raise http.client.IncompleteRead(b"", response.length)
+    return data
 
 
 def _reason(error: BaseException) -> str:

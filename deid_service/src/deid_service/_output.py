@@ -5,24 +5,25 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from deid_service._buffers import Part, write_parts
 from deid_service.errors import OutputError
 
 __all__ = ["private_text", "write_whole"]
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, parts: Sequence[Part]) -> None:
     """Write a file whole or not at all, with the rights that a new file gets.
 
     Parameters
     ----------
     path : Path
         Where to; folders are made, an existing file is replaced.
-    data : bytes
-        What to write.
+    parts : sequence of bytes or memoryview
+        What to write, one after another.
 
     Raises
     ------
@@ -33,8 +34,7 @@ def write_whole(path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".rpacs-", delete=False) as file:
             try:
-                file.write(data)
-                file.flush()
+                write_parts(file.fileno(), parts)
                 Path(file.name).chmod(0o666 & ~_umask())
                 Path(file.name).replace(path)
             except BaseException:

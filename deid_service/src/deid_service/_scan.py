@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Final
 
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
+
+from deid_service._buffers import Data, Part, spool
 
 __all__ = ["ITEM", "SEQUENCE_END", "Scan", "UnreadableError"]
 
@@ -22,6 +25,10 @@ _LONG: Final = frozenset(
     name.encode() for name in ("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV")
 )
 _Entry = tuple[int, bytes, int, int]
+_PIXELS: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
+_PIXEL_VRS: Final = frozenset((b"OB", b"OD", b"OF", b"OW", b"UN"))
+_PIECE: Final = 2**16
+_INFLATED_PIECE: Final = 2**20
 _HEADERS: Final = {True: struct.Struct("<HH2sH"), False: struct.Struct(">HH2sH")}
 _TAG_LENGTHS: Final = {True: struct.Struct("<HHI"), False: struct.Struct(">HHI")}
 _LENGTHS: Final = {True: struct.Struct("<I"), False: struct.Struct(">I")}
@@ -34,21 +41,32 @@ class UnreadableError(Exception):
 class Scan:
     """A DICOM file as a flat list.
 
+    Parameters
+    ----------
+    parts : sequence of bytes or memoryview
+        The file. A memoryview may hold nothing but one element of top-level pixel data, with its header or without; it
+        is walked over and neither searched nor copied. The first part is bytes.
+
     Attributes
     ----------
-    data : bytes
-        What the positions point into.
+    data : bytes or mmap
+        What the positions point into: the file without its views, or the inflated data set.
     entries : list of (tag, value representation, start, end)
         Elements in the order of the file; items and the ends of sequences stand between them under their own tags.
+        Pixels in views are there without a value.
     top : list of int
         Tags of the top level.
-    values : dict of int to bytes
-        Top-level values that say who the patient is.
     meta : dict of int to bytes
         File meta information.
+
+    Raises
+    ------
+    UnreadableError, struct.error, zlib.error, SpoolError
+        If the file is not read completely.
     """
 
-    def __init__(self, file: bytes) -> None:
+    def __init__(self, parts: Sequence[Part]) -> None:
+        file, views = _without_views(parts)
         if file[:128].strip(b"\0") or file[128:132] != b"DICM":
             raise UnreadableError("preamble")
         self.meta: dict[int, bytes] = {}
@@ -65,23 +83,65 @@ class Scan:
         self.explicit = syntax not in (b"1.2.840.10008.1.2", b"1.2.840.113619.5.2")
         self.little = syntax != b"1.2.840.10008.1.2.2"
         self.deflated = syntax in (b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.4.95", b"1.2.840.10008.1.2.4.205")
-        self.data = file
+        self.data: Data = file
         if self.deflated:
-            self.data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(memoryview(file)[position:])
-            position = 0
+            self.data = spool(_inflated(parts, position))
+            position, views = 0, []
         self.entries: list[_Entry] = []
         self.top: list[int] = []
+        while views:
+            # Nothing but pixels may lie in a view or reach into one.
+            if position > views[0][0]:
+                raise UnreadableError("view")
+            end = views[0][0]
+            position = self._elements(
+                position, end, self.explicit, self.little, self.top, delimited=False, to_pixels=True
+            )
+            position = self._pixels(position, views)
         end = self._elements(position, len(self.data), self.explicit, self.little, self.top, delimited=False)
         if end != len(self.data):
             raise UnreadableError("length")
 
+    def _pixels(self, position: int, views: list[tuple[int, memoryview]]) -> int:
+        """Walk over pixel data that lie in one view or more, and take these off the list; return where they end."""
+        walk = _Walk(self.data, position, views)
+        group, number, *stated = (_HEADERS if self.explicit else _TAG_LENGTHS)[self.little].unpack(walk.take(8))
+        tag = group << 16 | number
+        vr, length = stated if self.explicit else (b"OW", stated[0])
+        if self.explicit and vr in _LONG:
+            (length,) = _LENGTHS[self.little].unpack(walk.take(4))
+        sequence = vr == b"UN" and length == 0xFFFFFFFF
+        if tag not in _PIXELS or vr not in _PIXEL_VRS or sequence or (self.top and tag <= self.top[-1]):
+            raise UnreadableError("view")
+        if length != 0xFFFFFFFF:
+            walk.skip(length)
+        else:
+            size = 0
+            while (group, number) != (0xFFFE, 0xE0DD):
+                walk.skip(size)
+                group, number, size = _TAG_LENGTHS[self.little].unpack(walk.take(8))
+                if group != 0xFFFE or number not in (0xE000, 0xE0DD):
+                    raise UnreadableError("fragments")
+        position = walk.end()
+        self.top.append(tag)
+        self.entries.append((tag, vr, position, position))
+        return position
+
     def _elements(
-        self, position: int, end: int, explicit: bool, little: bool, top: list[int] | None, *, delimited: bool
+        self,
+        position: int,
+        end: int,
+        explicit: bool,
+        little: bool,
+        top: list[int] | None,
+        *,
+        delimited: bool,
+        to_pixels: bool = False,
     ) -> int:
-        """Read elements up to `end` or the item's delimiter; return where they end."""
+        """Read elements up to `end`, the item's delimiter or pixel data; return where they end."""
         data, entries = self.data, self.entries
         headers, lengths = (_HEADERS if explicit else _TAG_LENGTHS)[little], _LENGTHS[little]
-        last = -1
+        last = top[-1] if top else -1
         while position < end:
             if explicit:
                 group, number, vr, length = headers.unpack_from(data, position)
@@ -99,6 +159,8 @@ class Scan:
                 if tag == _ITEM_END and delimited:
                     return start
                 vr = _dictionary_vr(tag)
+            if to_pixels and tag in _PIXELS:
+                return position
             if tag <= last or group == 0xFFFE:
                 raise UnreadableError("order")
             last = tag
@@ -153,6 +215,97 @@ class Scan:
                 break
             position += size
         raise UnreadableError("fragments")
+
+
+def _without_views(parts: Sequence[Part]) -> tuple[bytes, list[tuple[int, memoryview]]]:
+    """Return what is to be searched, and the views with the position that each has in it."""
+    if len(parts) == 1 and isinstance(parts[0], bytes):
+        return parts[0], []
+    views = []
+    plain = []
+    size = 0
+    for part in parts:
+        if not isinstance(part, memoryview):
+            plain.append(part)
+            size += len(part)
+        elif len(part):
+            views.append((size, part))
+    return plain[0] if len(plain) == 1 else b"".join(plain), views
+
+
+def _inflated(parts: Sequence[Part], start: int) -> Iterator[bytes]:
+    """Yield what was compressed after the file meta information, all of which is in the first part."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    for part in parts:
+        view = memoryview(part)
+        for place in range(start, len(view), _PIECE):
+            waiting: bytes | memoryview = view[place : place + _PIECE]
+            while len(waiting):
+                yield inflater.decompress(waiting, _INFLATED_PIECE)
+                waiting = inflater.unconsumed_tail
+        start = 0
+    while chunk := inflater.decompress(b"", _INFLATED_PIECE):
+        yield chunk
+    if not inflater.eof:
+        raise UnreadableError("deflated")
+
+
+class _Walk:
+    """Walks over pixel data that are spread over views and what is between them.
+
+    Parameters
+    ----------
+    data : bytes or mmap
+        What is between them.
+    position : int
+        In `data`: where to start.
+    views : list of (position in `data`, view)
+        Those that were walked over are taken off.
+    """
+
+    def __init__(self, data: Data, position: int, views: list[tuple[int, memoryview]]) -> None:
+        self._data, self._position, self._views = data, position, views
+        self._inside = 0  # how much of the first view was walked over
+
+    def _left(self) -> int:
+        """Return how many bytes follow before the next border."""
+        if self._views and self._views[0][0] == self._position:
+            return len(self._views[0][1]) - self._inside
+        return (self._views[0][0] if self._views else len(self._data)) - self._position
+
+    def skip(self, size: int) -> None:
+        while size:
+            left = self._left()
+            step = min(size, left)
+            if self._views and self._views[0][0] == self._position:
+                self._inside += step
+                if self._inside == len(self._views[0][1]):
+                    self._views.pop(0)
+                    self._inside = 0
+            elif not left:
+                raise UnreadableError("length")
+            else:
+                self._position += step
+            size -= step
+
+    def take(self, size: int) -> bytes:
+        taken = b""
+        while len(taken) < size:
+            count = min(size - len(taken), self._left())
+            if self._views and self._views[0][0] == self._position:
+                taken += bytes(self._views[0][1][self._inside : self._inside + count])
+            elif not count:
+                raise UnreadableError("length")
+            else:
+                taken += self._data[self._position : self._position + count]
+            self.skip(count)
+        return taken
+
+    def end(self) -> int:
+        """Return the position, at which no view may be half walked over."""
+        if self._inside:
+            raise UnreadableError("view")
+        return self._position
 
 
 @lru_cache(maxsize=20_000)

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from deid_service._buffers import Data, open_file
 from deid_service.wire import (
     DEFAULT_CHARACTER_SET,
     PIXEL_TAGS,
@@ -148,19 +149,19 @@ def compare(before: bytes | str | os.PathLike[str], after: bytes | str | os.Path
     return Comparison(rows)
 
 
-def values_by_path(data: bytes) -> dict[str, str]:
+def values_by_path(data: Data) -> dict[str, str]:
     """Return the values of an instance by tag path, shortened. They identify the patient.
 
     Parameters
     ----------
-    data : bytes
+    data : bytes or mmap
         A DICOM file.
     """
     return {path: value for path, _, value in _elements(data).values() if value is not None}
 
 
-def _bytes(source: bytes | str | os.PathLike[str]) -> bytes:
-    return source if isinstance(source, bytes) else Path(source).read_bytes()
+def _bytes(source: bytes | str | os.PathLike[str]) -> Data:
+    return source if isinstance(source, bytes) else open_file(Path(source))
 
 
 def _change(before: str | None, after: str | None) -> str:
@@ -176,7 +177,7 @@ def _change(before: str | None, after: str | None) -> str:
 _Found = dict[tuple[int, ...], tuple[str, str, str | None]]
 
 
-def _elements(data: bytes) -> _Found:
+def _elements(data: Data) -> _Found:
     """Return path, VR and value by place: tags and item numbers from the top, which sort as the file does."""
     source = read(data)
     return {

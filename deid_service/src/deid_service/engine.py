@@ -9,11 +9,15 @@ nothing, group lengths and trailing padding are dropped, and pixel data is not t
 from __future__ import annotations
 
 import logging
+import mmap
 from io import BytesIO
 from typing import Final
 
 from pydicom import Dataset, dcmread
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.dataelem import RawDataElement
 
+from deid_service._buffers import LARGE, Data, PartsReader, SpoolError, as_data
 from deid_service._cleaning import (
     CHARACTER_SET,
     PATIENT_ID,
@@ -33,9 +37,9 @@ from deid_service.pixels.triage import triage
 from deid_service.pseudonyms import PseudonymKey, is_registered_uid
 from deid_service.rules import Rules
 from deid_service.transforms import Identity
-from deid_service.wire import DEFAULT_CHARACTER_SET, Source, character_set, decode, read
+from deid_service.wire import DEFAULT_CHARACTER_SET, TEXT_VRS, Source, character_set, decode, read
 
-__all__ = ["Cleaned", "Deidentifier", "Discarded"]
+__all__ = ["Cleaned", "Deidentifier", "Discarded", "dataset_of"]
 
 _LOG = logging.getLogger(__name__)
 _COMMON_REFERENCES: Final = 0x00081115
@@ -58,13 +62,13 @@ class Deidentifier:
         self._key = key
         self._memory = Memory()
 
-    def clean(self, data: bytes) -> Cleaned | Discarded:
+    def clean(self, data: bytes | bytearray | memoryview | mmap.mmap) -> Cleaned | Discarded:
         """Clean one instance.
 
         Parameters
         ----------
-        data : bytes
-            A DICOM file (PS3.10).
+        data : bytes, memoryview or mmap
+            A DICOM file (PS3.10). The copy of a mapped file needs memory for its header only, not for its pixels.
 
         Returns
         -------
@@ -78,9 +82,11 @@ class Deidentifier:
             message holds no value of the instance.
         """
         try:
-            return self._clean(data)
+            return self._clean(as_data(data))
         except Refused:
             raise
+        except SpoolError as error:
+            raise Refused("too_large", str(error)) from None
         except Exception as error:  # noqa: BLE001 - fail closed: whatever went wrong, the instance is not forwarded
             # The message could quote a value: keep the type and place only.
             trace = error.__traceback__
@@ -90,10 +96,10 @@ class Deidentifier:
             _LOG.error("unexpected %s in %s", type(error).__name__, place)
             raise Refused("internal_error", f"unexpected {type(error).__name__} in {place}") from None
 
-    def _clean(self, data: bytes) -> Cleaned | Discarded:
+    def _clean(self, data: Data) -> Cleaned | Discarded:
         source = read(data)
         values = _header_values(source)
-        labels = self.rules.labels_of(lambda: _dataset(data))
+        labels = self.rules.labels_of(lambda: dataset_of(data))
         if frozenset(labels) not in self.rules.scope_to_forward:
             return Discarded(labels)
         for tag, name in REQUIRED.items():
@@ -111,9 +117,37 @@ class Deidentifier:
         return work.finish(labels)
 
 
-def _dataset(data: bytes) -> Dataset:
+def dataset_of(data: Data) -> Dataset:
+    """Read an instance with pydicom, for the queries of labels.
+
+    Parameters
+    ----------
+    data : bytes or mmap
+        A DICOM file.
+
+    Returns
+    -------
+    Dataset
+        Of a large file without the bytes of large binary values, which no query looks at.
+
+    Raises
+    ------
+    Refused
+        ``malformed`` if pydicom cannot read it.
+    """
     try:
-        return dcmread(BytesIO(data))
+        if len(data) < LARGE:
+            return dcmread(BytesIO(data))
+        dataset = dcmread(PartsReader([memoryview(data)]), defer_size=LARGE)
+        for raw in list(dataset.values()):
+            # pydicom leaves every large value out, also sequences.
+            if not isinstance(raw, RawDataElement) or raw.value is not None or not raw.length:
+                continue
+            vr = raw.VR or (dictionary_VR(raw.tag) if dictionary_has_tag(raw.tag) else "UN")
+            if vr == "SQ" or vr in TEXT_VRS:
+                value = data[raw.value_tell : raw.value_tell + raw.length]
+                dataset[raw.tag] = raw._replace(value=value)
+        return dataset
     except Exception as error:  # noqa: BLE001 - pydicom raises many kinds, and messages may quote values
         raise Refused("malformed", f"pydicom cannot read the instance ({type(error).__name__})") from None
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from deid_service._buffers import Part, size_of
 
 __all__ = ["Change", "Cleaned", "Discarded", "Mapping"]
 
@@ -54,8 +57,9 @@ class Cleaned:
 
     Attributes
     ----------
-    data : bytes
-        The DICOM file.
+    parts : sequence of bytes or memoryview
+        The DICOM file, to be written one part after another. Views show the original's own pixels: they are good as
+        long as the original is not changed.
     sop_instance_uid, study_instance_uid, series_instance_uid : str
         Names of the clean copy.
     labels : tuple of str
@@ -66,7 +70,7 @@ class Cleaned:
         Every pseudonym that was used.
     """
 
-    data: bytes
+    parts: Sequence[Part]
     sop_instance_uid: str
     study_instance_uid: str
     series_instance_uid: str
@@ -74,8 +78,18 @@ class Cleaned:
     changes: list[Change]
     mappings: list[Mapping]
 
+    @property
+    def data(self) -> bytes:
+        """The DICOM file as one; joined anew each time it is asked for, which doubles the memory."""
+        return b"".join(self.parts)
+
+    @property
+    def size(self) -> int:
+        """Length of the DICOM file, in bytes."""
+        return size_of(self.parts)
+
     def __repr__(self) -> str:
-        return f"Cleaned({self.sop_instance_uid}, {len(self.data)} bytes, {len(self.changes)} changes)"
+        return f"Cleaned({self.sop_instance_uid}, {self.size} bytes, {len(self.changes)} changes)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,15 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from io import BytesIO
-from typing import Final
+from typing import BinaryIO, Final, cast
 
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.filereader import read_dataset
 
+from deid_service._buffers import Part, PartsReader, size_of
 from deid_service._needles import Needles, stands_in
 from deid_service._scan import ITEM, SEQUENCE_END, Scan, UnreadableError
 from deid_service.descriptors import PatientIdentifiers, identifiers_of, is_identifying
@@ -69,13 +70,13 @@ def _kept(values: tuple[tuple[int, str, bytes], ...], codecs: tuple[str, ...]) -
     return PatientIdentifiers((tag, vr, decode_bytes(value, list(codecs), set())) for tag, vr, value in values)
 
 
-def verify(copy: bytes, tags: list[int], source: Source, known: PatientIdentifiers | None = None) -> None:
+def verify(parts: Sequence[Part], tags: list[int], source: Source, known: PatientIdentifiers | None = None) -> None:
     """Read a finished copy and search it.
 
     Parameters
     ----------
-    copy : bytes
-        The DICOM file.
+    parts : sequence of bytes or memoryview
+        The DICOM file; views hold pixel data of the top level and nothing else.
     tags : list of int
         Top-level elements that were meant to be written, in order.
     source : Source
@@ -92,12 +93,12 @@ def verify(copy: bytes, tags: list[int], source: Source, known: PatientIdentifie
         found. The message names place and kind, never the value.
     """
     try:
-        scan = Scan(copy)
+        scan = Scan(parts)
     except (UnreadableError, struct.error, zlib.error) as error:
         raise Refused("verification_failed", f"the clean copy cannot be read back ({type(error).__name__})") from None
     if scan.top != tags or not scan.meta.keys() <= _META:
         raise Refused("verification_failed")
-    _check_layout(copy, scan)
+    _check_layout(parts, scan)
     original = known or identifiers_of(source)
     needles = _needles(original, _identifiers_kept(scan))
     if _is_clean(scan, needles, source):
@@ -107,19 +108,23 @@ def verify(copy: bytes, tags: list[int], source: Source, known: PatientIdentifie
         raise Refused("identifier_left", f"the clean copy still holds {', '.join(places)}")
 
 
-def _check_layout(copy: bytes, scan: Scan) -> None:
+def _check_layout(parts: Sequence[Part], scan: Scan) -> None:
     """Have pydicom read the copy if none of the same layout was read before."""
     layout = hash((scan.explicit, scan.little, scan.deflated, tuple((tag, vr) for tag, vr, _, _ in scan.entries)))
     if layout in _seen_layouts:
         return
-    buffer = BytesIO(copy)
+    # pydicom would inflate a deflated data set in memory.
+    parts = [memoryview(scan.data)] if scan.deflated else parts
+    buffer = PartsReader(parts)
     try:
-        dataset = dcmread(buffer, defer_size=4096)
+        if scan.deflated:
+            dataset: Dataset = read_dataset(cast("BinaryIO", buffer), not scan.explicit, scan.little, defer_size=4096)
+        else:
+            dataset = dcmread(buffer, defer_size=4096)
         keys = list(dataset.keys())
     except Exception as error:  # noqa: BLE001 - pydicom raises many kinds, and messages may quote values
         raise Refused("verification_failed", f"pydicom cannot read the clean copy ({type(error).__name__})") from None
-    # A deflated data set is another stream: where pydicom stopped in it cannot be told.
-    if keys != scan.top or not (scan.deflated or buffer.tell() == len(copy)):
+    if keys != scan.top or buffer.tell() != size_of(parts):
         raise Refused("verification_failed", "pydicom reads the clean copy differently")
     if len(_seen_layouts) < _LAYOUTS:
         _seen_layouts.add(layout)

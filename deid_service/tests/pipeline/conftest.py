@@ -90,7 +90,7 @@ class Deployment:
         """Let instances arrive in the ingest Orthanc."""
         client = Orthanc(self.ingest.url, "ingest Orthanc")
         for instance in instances:
-            client.store(instance)
+            client.store([instance])
         client.close()
 
     def write_rules(self, value: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import mmap
 import re
 import threading
 import time
@@ -18,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deid_service import PseudonymKey, Refused
+from deid_service._buffers import LARGE, open_file, pieces, same_bytes
 from deid_service._orthanc import md5_of
 from deid_service.journal import Journal
 from deid_service.pipeline import schema
@@ -35,6 +37,7 @@ from deid_service.pipeline.troubles import Gate, Troubles
 from deid_service.pipeline.worker import _clean
 from deid_service.rules import default_rules_path
 from deid_service.settings import Settings
+from tests.bench.memory import write_multi_frame
 from tests.fixtures.processes import wait_for
 
 GOOD = {
@@ -95,11 +98,11 @@ def test_wrong_password_is_told_from_a_dead_server(client, deployment):
 def test_client_knows_instances_by_id_and_uid(client, deployment, make_instance):
     orthanc = client(deployment.ingest.url)
     data = make_instance(study="1.2.3", SOPInstanceUID="1.2.3.4")
-    stored = orthanc.store(data)
+    stored = orthanc.store([data])
     assert not stored.already
-    assert orthanc.store(data).already
+    assert orthanc.store([data]).already
     assert orthanc.file(stored.orthanc_id) == data
-    assert orthanc.md5(stored.orthanc_id) == md5_of(data)
+    assert orthanc.md5(stored.orthanc_id) == md5_of([data])
     assert orthanc.find_instances(["1.2.3.4", "1.2.3.5"]) == {"1.2.3.4": [stored.orthanc_id]}
     assert orthanc.find_instances([]) == {}
     assert orthanc.instances() == [stored.orthanc_id]
@@ -109,8 +112,20 @@ def test_client_knows_instances_by_id_and_uid(client, deployment, make_instance)
     assert orthanc.file(stored.orthanc_id) is None
     assert orthanc.md5(stored.orthanc_id) is None
     with pytest.raises(OrthancRefusalError) as caught:
-        orthanc.store(b"no DICOM")
+        orthanc.store([b"no DICOM"])
     assert caught.value.status == 400
+
+
+def test_large_file_travels_in_pieces_and_comes_as_a_mapped_one(client, deployment, tmp_path):
+    orthanc = client(deployment.ingest.url)
+    write_multi_frame(tmp_path / "large.dcm", LARGE)
+    data = open_file(tmp_path / "large.dcm")
+    parts = [data[:1000], memoryview(data)[1000:]]
+    stored = orthanc.store(parts)
+    assert orthanc.md5(stored.orthanc_id) == md5_of(parts)
+    back = orthanc.file(stored.orthanc_id)
+    assert isinstance(back, mmap.mmap)
+    assert same_bytes(parts, pieces([memoryview(back)]))
 
 
 def test_connection_that_the_server_closed_is_opened_again(client, deployment):
@@ -127,7 +142,7 @@ def test_copies_with_one_uid_and_different_bytes_are_told_apart(client, deployme
     research = client(deployment.research.url, "research Orthanc")
     uids = {"study": "1.2.3", "SOPInstanceUID": "1.2.3.4"}
     one, other = make_instance(number=1, **uids), make_instance(number=2, **uids)
-    copies = [CleanCopy("a", "1.2.3.4", one), CleanCopy("b", "1.2.3.4", other), CleanCopy("c", "1.2.3.4", one)]
+    copies = [CleanCopy("a", "1.2.3.4", [one]), CleanCopy("b", "1.2.3.4", [other]), CleanCopy("c", "1.2.3.4", [one])]
     outcomes = dict(send_clean_copies(research, copies))
     assert outcomes["a"] is None
     assert outcomes["c"] is None
@@ -138,14 +153,14 @@ def test_copies_with_one_uid_and_different_bytes_are_told_apart(client, deployme
 
 def test_copy_that_the_research_orthanc_does_not_take_is_a_reason(client, deployment):
     research = client(deployment.research.url, "research Orthanc")
-    ((_, reason),) = send_clean_copies(research, [CleanCopy("a", "1.2.3", b"no DICOM")])
+    ((_, reason),) = send_clean_copies(research, [CleanCopy("a", "1.2.3", [b"no DICOM"])])
     assert reason.reason == "research_refused"
 
 
 def test_research_orthanc_that_changes_what_it_receives_is_noticed(client, orthanc_factory, make_instance):
     changing = orthanc_factory("changing", IngestTranscoding="1.2.840.10008.1.2")
     research = client(changing.url, "research Orthanc")
-    ((_, reason),) = send_clean_copies(research, [CleanCopy("a", "1.2.3", make_instance(SOPInstanceUID="1.2.3"))])
+    ((_, reason),) = send_clean_copies(research, [CleanCopy("a", "1.2.3", [make_instance(SOPInstanceUID="1.2.3")])])
     assert reason.reason == "not_confirmed"
     assert "IngestTranscoding" in reason.message
 

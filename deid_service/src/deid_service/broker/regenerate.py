@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from deid_service._buffers import open_file
 from deid_service.engine import Deidentifier
 from deid_service.errors import Refused
 from deid_service.outcomes import Cleaned, Mapping
@@ -53,7 +54,7 @@ def regenerate(paths: Iterable[Path], deidentifier: Deidentifier) -> Iterator[Re
     """
     for path in paths:
         try:
-            outcome = deidentifier.clean(path.read_bytes())
+            outcome = deidentifier.clean(open_file(path))
         except Refused as refusal:
             yield Regenerated("refused", refusal.reason_code)
         except OSError:

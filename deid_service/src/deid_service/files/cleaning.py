@@ -13,15 +13,13 @@ import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
-from pydicom import dcmread
-
+from deid_service._buffers import Data, open_file
 from deid_service._output import write_whole
 from deid_service.comparison import values_by_path
-from deid_service.engine import Deidentifier
+from deid_service.engine import Deidentifier, dataset_of
 from deid_service.errors import OutputError, Refused
 from deid_service.outcomes import Cleaned
 from deid_service.pseudonyms import PseudonymKey
@@ -151,7 +149,7 @@ def _clean(task: Task, deidentifier: Deidentifier, path: Path) -> dict[str, Any]
     """Clean one file and say what became of it; the copy is a draft yet."""
     record: dict[str, Any] = {"source": str(path)}
     try:
-        data = path.read_bytes()
+        data = open_file(path)
     except OSError as error:
         return record | {"outcome": "refused", "reason": "unreadable", "message": error.strerror or "cannot be read"}
     try:
@@ -172,7 +170,7 @@ def _clean(task: Task, deidentifier: Deidentifier, path: Path) -> dict[str, Any]
     if not task.dry_run:
         digest = hashlib.sha256(str(path).encode("utf-8", "surrogateescape")).hexdigest()[:16]
         draft = target.with_name(f".rpacs-{os.getpid()}-{digest}")
-        write_whole(draft, outcome.data)
+        write_whole(draft, outcome.parts)
         record["draft"] = str(draft)
     return record | {
         "outcome": "cleaned",
@@ -182,15 +180,15 @@ def _clean(task: Task, deidentifier: Deidentifier, path: Path) -> dict[str, Any]
     }
 
 
-def _labels(deidentifier: Deidentifier, data: bytes) -> list[str] | None:
+def _labels(deidentifier: Deidentifier, data: Data) -> list[str] | None:
     """Return the labels of an instance that was refused; None if they cannot be told."""
     try:
-        return list(deidentifier.rules.labels_of(lambda: dcmread(BytesIO(data))))
+        return list(deidentifier.rules.labels_of(lambda: dataset_of(data)))
     except Exception:  # noqa: BLE001 - it was refused already, and for a reason
         return None
 
 
-def _changes(task: Task, data: bytes, outcome: Cleaned) -> list[dict[str, str | None]]:
+def _changes(task: Task, data: Data, outcome: Cleaned) -> list[dict[str, str | None]]:
     changes: list[dict[str, str | None]] = [{"path": c.path, "action": c.action} for c in outcome.changes]
     if task.show_values:
         before, after = values_by_path(data), values_by_path(outcome.data)

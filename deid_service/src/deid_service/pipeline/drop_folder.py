@@ -20,6 +20,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from deid_service._buffers import Data, open_file
 from deid_service._orthanc import Orthanc, md5_of
 from deid_service.pipeline.errors import OrthancRefusalError, OrthancUnavailableError
 from deid_service.pipeline.troubles import Troubles
@@ -164,13 +165,13 @@ class DropFolder:
     def _take(self, path: Path) -> int:
         if self._dealt_with.get(path) != self._seen[str(path)]:
             try:
-                data = path.read_bytes()
+                data = open_file(path)
             except FileNotFoundError:
                 return 0
             except PermissionError:
                 return self._leave(path, self._may_not_read())
             try:
-                problem = self._upload_archive(path) if data.startswith(_ZIP) else self._upload(data)
+                problem = self._upload_archive(path) if data[: len(_ZIP)] == _ZIP else self._upload(data)
                 if problem is not None:
                     self._set_aside(data, problem)
             except PermissionError:
@@ -192,15 +193,15 @@ class DropFolder:
     def _may_not_read(self) -> str:
         return _denied("read all that is in the folder inbox", self._folder, "a+rX")
 
-    def _upload(self, data: bytes) -> str | None:
+    def _upload(self, data: Data) -> str | None:
         """Upload one file; return what is wrong with it, None once the server is known to hold it."""
         try:
-            stored = self._ingest.store(data)
+            stored = self._ingest.store([memoryview(data)])
         except OrthancRefusalError as error:
             if error.status >= 500:
                 raise
             return "The server does not take this file for a DICOM instance: it is something else, or it is damaged."
-        if self._ingest.md5(stored.orthanc_id) in (md5_of(data), ""):
+        if self._ingest.md5(stored.orthanc_id) in (md5_of([memoryview(data)]), ""):
             return None
         if stored.already:
             return "Another file with the same UIDs is waiting to be de-identified. Drop this one again afterwards."
@@ -223,7 +224,7 @@ class DropFolder:
             return "This ZIP archive cannot be read: it is damaged, encrypted or of an unknown kind."
         return None
 
-    def _set_aside(self, data: bytes, problem: str) -> None:
+    def _set_aside(self, data: Data, problem: str) -> None:
         """Write a file that was refused and the reason beside it."""
         self._refused.mkdir(parents=True, exist_ok=True)
         # The same file dropped twice is refused twice under one name.

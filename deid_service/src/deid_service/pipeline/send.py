@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from deid_service._buffers import Part, pieces, same_bytes
 from deid_service._orthanc import Orthanc, md5_of
 from deid_service.pipeline.errors import NotStoredError, OrthancRefusalError, OrthancUnavailableError
 from deid_service.pipeline.outcomes import QuarantineReason
@@ -22,13 +23,13 @@ class CleanCopy:
         Id of the original in the ingest Orthanc.
     sop_instance_uid
         UID of the clean copy.
-    data
-        The DICOM file.
+    parts
+        The DICOM file, in parts.
     """
 
     orthanc_id: str
     sop_instance_uid: str
-    data: bytes
+    parts: Sequence[Part]
 
 
 def send_clean_copies(research: Orthanc, copies: Sequence[CleanCopy]) -> Iterator[tuple[str, QuarantineReason | None]]:
@@ -49,12 +50,12 @@ def send_clean_copies(research: Orthanc, copies: Sequence[CleanCopy]) -> Iterato
     there = research.find_instances(sorted({copy.sop_instance_uid for copy in copies}))
     sent: dict[str, str] = {}
     for copy in copies:
-        digest = md5_of(copy.data)
+        digest = md5_of(copy.parts)
         if copy.sop_instance_uid in sent:
             yield copy.orthanc_id, None if sent[copy.sop_instance_uid] == digest else _conflict()
             continue
         if copy.sop_instance_uid in there:
-            same = any(_matches(research, found, copy.data, digest) for found in there[copy.sop_instance_uid])
+            same = any(_matches(research, found, copy.parts, digest) for found in there[copy.sop_instance_uid])
             yield copy.orthanc_id, None if same else _conflict()
             continue
         problem = _send(research, copy, digest)
@@ -65,7 +66,7 @@ def send_clean_copies(research: Orthanc, copies: Sequence[CleanCopy]) -> Iterato
 
 def _send(research: Orthanc, copy: CleanCopy, digest: str) -> QuarantineReason | None:
     try:
-        stored = research.store(copy.data)
+        stored = research.store(copy.parts)
     except OrthancRefusalError as error:
         if 400 <= error.status < 500:
             return QuarantineReason(
@@ -73,7 +74,7 @@ def _send(research: Orthanc, copy: CleanCopy, digest: str) -> QuarantineReason |
             )
         # 500 from Orthanc 1.10, 507 from later ones, when the disk is full.
         raise NotStoredError(f"{error}: is its disk full?", error.status) from None
-    if _matches(research, stored.orthanc_id, copy.data, digest):
+    if _matches(research, stored.orthanc_id, copy.parts, digest):
         return None
     if stored.already:
         return _conflict()
@@ -83,14 +84,15 @@ def _send(research: Orthanc, copy: CleanCopy, digest: str) -> QuarantineReason |
     )
 
 
-def _matches(research: Orthanc, orthanc_id: str, data: bytes, digest: str) -> bool:
+def _matches(research: Orthanc, orthanc_id: str, parts: Sequence[Part], digest: str) -> bool:
     stored = research.md5(orthanc_id)
     if stored is None:
         raise OrthancUnavailableError(
             f"{research.name} ({research.address}) lost an instance that it had just reported"
         )
     if not stored:  # it was told to keep no digests (StoreMD5ForAttachments)
-        return research.file(orthanc_id) == data
+        file = research.file(orthanc_id)
+        return file is not None and same_bytes(parts, pieces([memoryview(file)]))
     return stored == digest
 
 

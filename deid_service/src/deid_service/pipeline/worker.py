@@ -21,6 +21,7 @@ from pathlib import Path
 import psycopg
 import psycopg_pool
 
+from deid_service._buffers import Data, SpoolError, size_of
 from deid_service._orthanc import Orthanc
 from deid_service.engine import Cleaned, Discarded
 from deid_service.errors import Refused
@@ -172,11 +173,15 @@ class Worker:
             except OrthancUnavailableError as error:
                 self._ingest_gate.failed(str(error), unreachable=True)
                 break
-            except OrthancRefusalError as error:
+            except (OrthancRefusalError, SpoolError) as error:
                 todo.pop(0)
                 if attempt >= _READ_ATTEMPTS:
-                    result.quarantined[orthanc_id] = QuarantineReason(
-                        "unreadable", f"the ingest Orthanc cannot read its file (HTTP {error.status})"
+                    result.quarantined[orthanc_id] = (
+                        QuarantineReason("too_large", str(error))
+                        if isinstance(error, SpoolError)
+                        else QuarantineReason(
+                            "unreadable", f"the ingest Orthanc cannot read its file (HTTP {error.status})"
+                        )
                     )
                 else:
                     result.left.append(orthanc_id)
@@ -193,9 +198,9 @@ class Worker:
             elif isinstance(outcome, Discarded):
                 result.discarded.append(orthanc_id)
             else:
-                waiting.append(CleanCopy(orthanc_id, outcome.sop_instance_uid, outcome.data))
+                waiting.append(CleanCopy(orthanc_id, outcome.sop_instance_uid, outcome.parts))
                 mappings[orthanc_id] = list(outcome.mappings)
-                if sum(len(copy.data) for copy in waiting) >= _SEND_BYTES:
+                if sum(size_of(copy.parts) for copy in waiting) >= _SEND_BYTES:
                     self._send(waiting, result)
                     waiting = []
         self._send(waiting, result)
@@ -223,7 +228,7 @@ class Worker:
         result.left += waiting
 
 
-def _clean(rules: RulesInForce, orthanc_id: str, original: bytes) -> Cleaned | Discarded | QuarantineReason:
+def _clean(rules: RulesInForce, orthanc_id: str, original: Data) -> Cleaned | Discarded | QuarantineReason:
     try:
         return rules.deidentifier.clean(original)
     except Refused as refusal:

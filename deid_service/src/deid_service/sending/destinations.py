@@ -7,14 +7,17 @@ One with other bytes (made by other rules, or by another key) is never overwritt
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
 import re
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
 from typing import Protocol
 
-from deid_service._orthanc import Orthanc
+from deid_service._buffers import PartsReader, same_bytes
+from deid_service._orthanc import Orthanc, md5_of
 from deid_service._output import write_whole
 from deid_service.errors import DeidError, OutputError
 from deid_service.outcomes import Cleaned
@@ -25,6 +28,7 @@ from deid_service.sending import _s3
 __all__ = ["Destination", "DestinationError", "file_name", "open_destination"]
 
 _CONFLICT = ("conflict", "another file is there under the same SOP Instance UID: made by other rules or another key?")
+_PIECE = 2**20
 _MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
 
 
@@ -110,7 +114,7 @@ class _ToOrthanc:
         self._orthanc = orthanc
 
     def send(self, copy: Cleaned) -> tuple[str, str] | None:
-        clean = CleanCopy("", copy.sop_instance_uid, copy.data)
+        clean = CleanCopy("", copy.sop_instance_uid, copy.parts)
         for _, problem in send_clean_copies(self._orthanc, [clean]):
             return None if problem is None else (problem.reason, problem.message)
         return "not_confirmed", "the Orthanc did not say what became of the copy"
@@ -129,9 +133,9 @@ class _ToFolder:
         path = self._folder / file_name(copy)
         try:
             if path.exists():
-                return None if path.read_bytes() == copy.data else _CONFLICT
-            write_whole(path, copy.data)
-            if path.read_bytes() != copy.data:
+                return None if _holds(path, copy) else _CONFLICT
+            write_whole(path, copy.parts)
+            if not _holds(path, copy):
                 return "not_confirmed", "the file does not read back as it was written"
         except OSError as error:
             raise OutputError(f"cannot write below {self._folder}: {error.strerror}") from None
@@ -139,6 +143,11 @@ class _ToFolder:
 
     def close(self) -> None:
         pass
+
+
+def _holds(path: Path, copy: Cleaned) -> bool:
+    with path.open("rb") as file:
+        return same_bytes(copy.parts, iter(lambda: file.read(_PIECE), b""))
 
 
 class _ToS3:
@@ -151,14 +160,19 @@ class _ToS3:
 
         key = f"{self._prefix}/{file_name(copy)}".lstrip("/")
         try:
-            there = self._read(key)
+            there = self._holds(key, copy)
             if there is not None:
-                return None if there == copy.data else _CONFLICT
-            digest = base64.b64encode(hashlib.md5(copy.data, usedforsecurity=False).digest()).decode()
+                return None if there else _CONFLICT
+            digest = base64.b64encode(bytes.fromhex(md5_of(copy.parts))).decode()
             self._s3.put_object(
-                Bucket=self._bucket, Key=key, Body=copy.data, ContentMD5=digest, ContentType="application/dicom"
+                Bucket=self._bucket,
+                Key=key,
+                Body=BufferedReader(PartsReader(copy.parts)),
+                ContentLength=copy.size,
+                ContentMD5=digest,
+                ContentType="application/dicom",
             )
-            if self._read(key) != copy.data:
+            if not self._holds(key, copy):
                 return "not_confirmed", "the object does not read back as it was written"
         except (BotoCoreError, ClientError) as error:
             raise DestinationError(f"S3 does not take the copies: {_s3.reason(error)}") from None
@@ -167,11 +181,14 @@ class _ToS3:
     def close(self) -> None:
         self._s3.close()
 
-    def _read(self, key: str) -> bytes | None:
+    def _holds(self, key: str, copy: Cleaned) -> bool | None:
+        """Tell whether an object is the copy; None if there is no such object."""
         from botocore.exceptions import ClientError
 
         try:
-            return self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+            body = self._s3.get_object(Bucket=self._bucket, Key=key)["Body"]
+            with contextlib.closing(body):
+                return same_bytes(copy.parts, body.iter_chunks(_PIECE))
         except ClientError as error:
             if _s3.reason(error) in _MISSING:
                 return None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from deid_service._buffers import Data, open_file, spool
 from deid_service._orthanc import Orthanc
 from deid_service.errors import DeidError
 from deid_service.sending import _s3
@@ -14,6 +16,7 @@ from deid_service.settings import Settings
 
 __all__ = ["Original", "Source", "SourceError", "open_source"]
 
+_PIECE = 2**20
 _ORTHANC_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{8}){4}")
 
 
@@ -32,12 +35,12 @@ class Original:
     neutral : bool
         Whether the name may be logged as it is: Orthanc's ids are digests.
     read : callable
-        Returns the bytes; raises :class:`SourceError`.
+        Returns bytes, or a mapped file if it is large; raises :class:`SourceError`.
     """
 
     name: str
     neutral: bool
-    read: Callable[[], bytes]
+    read: Callable[[], Data]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +104,8 @@ def _from_orthanc(orthanc_id: str) -> Source:
         ingest.close()
         raise SourceError("the ingest Orthanc has no patient, study, series or instance with this id")
 
-    def reader(instance: str) -> Callable[[], bytes]:
-        def read() -> bytes:
+    def reader(instance: str) -> Callable[[], Data]:
+        def read() -> Data:
             data = ingest.file(instance)
             if data is None:
                 raise SourceError("the ingest Orthanc does not have it any more")
@@ -121,10 +124,12 @@ def _from_s3(location: str) -> Source:
         raise SourceError("s3:// is followed by a bucket")
     s3 = _s3.client()
 
-    def reader(name: str) -> Callable[[], bytes]:
-        def read() -> bytes:
+    def reader(name: str) -> Callable[[], Data]:
+        def read() -> Data:
             try:
-                return s3.get_object(Bucket=bucket, Key=name)["Body"].read()
+                body = s3.get_object(Bucket=bucket, Key=name)["Body"]
+                with contextlib.closing(body):
+                    return spool(body.iter_chunks(_PIECE))
             except (BotoCoreError, ClientError) as error:
                 raise SourceError(f"S3 does not give it: {_s3.reason(error)}") from None
 
@@ -153,10 +158,10 @@ def _from_files(root: Path) -> Source:
     if not root.exists():
         raise SourceError("there is no such file or folder")
 
-    def reader(path: Path) -> Callable[[], bytes]:
-        def read() -> bytes:
+    def reader(path: Path) -> Callable[[], Data]:
+        def read() -> Data:
             try:
-                return path.read_bytes()
+                return open_file(path)
             except OSError as error:
                 raise SourceError(f"the file cannot be read: {error.strerror}") from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from deid_service.engine import Deidentifier
 from deid_service.errors import Refused
@@ -12,6 +13,9 @@ from deid_service.sending.destinations import Destination
 from deid_service.sending.sources import Original, SourceError
 
 __all__ = ["Record", "transfer"]
+
+# A write to the journal is shared by fewer copies where they are large.
+_SEND_BYTES: Final = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +78,15 @@ def transfer(
         If source, destination or journal fail altogether. What was not yielded can be sent again.
     """
     waiting: list[tuple[str, Cleaned | Record]] = []
+    size = 0
     for original in originals:
-        waiting.append((name(original), _clean(original, name(original), deidentifier)))
-        if len(waiting) == batch:
+        work = _clean(original, name(original), deidentifier)
+        waiting.append((name(original), work))
+        size += work.size if isinstance(work, Cleaned) else 0
+        if len(waiting) == batch or size >= _SEND_BYTES:
             yield from _deliver(waiting, destination, journal)
             waiting.clear()
+            size = 0
     yield from _deliver(waiting, destination, journal)
 
 

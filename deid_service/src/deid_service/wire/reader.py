@@ -10,12 +10,14 @@ from __future__ import annotations
 import itertools
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 
+from deid_service._buffers import Data, spool
 from deid_service.errors import Refused
 from deid_service.wire.encoding import ALL_VRS, IMPLICIT_LITTLE, LONG_VRS, UNDEFINED, Encoding, encoding_of, is_deflated
 
@@ -29,6 +31,8 @@ _ITEM_END: Final = 0xFFFEE00D
 _SEQUENCE_END: Final = 0xFFFEE0DD
 _MAX_DEPTH: Final = 32
 _MAX_INFLATED: Final = 2**31
+_DEFLATED_PIECE: Final = 2**16
+_INFLATED_PIECE: Final = 2**20
 
 # VR as written -> (VR, whether its length has 32 bits)
 _VRS: Final = {vr.encode(): (vr, vr in LONG_VRS) for vr in ALL_VRS}
@@ -114,8 +118,8 @@ class Source:
 
     Attributes
     ----------
-    data : bytes
-        What the positions of `elements` point into: the file, or the inflated data set.
+    data : bytes or mmap
+        What the positions of `elements` point into: the file, or the inflated data set. Slices are bytes.
     meta : dict of int to bytes
         Group 0002, values without padding.
     transfer_syntax : str
@@ -126,7 +130,7 @@ class Source:
         Top level of the data set, in ascending order of tag.
     """
 
-    data: bytes
+    data: Data
     meta: dict[int, bytes]
     transfer_syntax: str
     encoding: Encoding
@@ -141,12 +145,12 @@ class _MalformedError(Exception):
     """Broken structure, at a position; becomes :class:`Refused` or, inside UN, "not a sequence after all"."""
 
 
-def read(data: bytes) -> Source:
+def read(data: Data) -> Source:
     """Read a DICOM file completely.
 
     Parameters
     ----------
-    data : bytes
+    data : bytes or mmap
         A file with preamble and file meta information (PS3.10 section 7).
 
     Returns
@@ -178,7 +182,7 @@ def read(data: bytes) -> Source:
     return Source(data, meta, transfer_syntax, encoding, elements)
 
 
-def _read_meta(data: bytes) -> tuple[dict[int, bytes], int]:
+def _read_meta(data: Data) -> tuple[dict[int, bytes], int]:
     meta: dict[int, bytes] = {}
     position = 132
     while data[position : position + 2] == b"\x02\x00":
@@ -189,23 +193,36 @@ def _read_meta(data: bytes) -> tuple[dict[int, bytes], int]:
     return meta, position
 
 
-def _inflate(data: bytes, position: int) -> bytes:
+def _inflate(data: Data, position: int) -> Data:
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+
+    def inflated() -> Iterator[bytes]:
+        size = 0
+        place = position
+        waiting = b""
+        while not inflater.eof:
+            if not waiting:
+                waiting = data[place : place + _DEFLATED_PIECE]
+                place += len(waiting)
+            chunk = inflater.decompress(waiting, _INFLATED_PIECE)
+            if not waiting and not chunk:
+                raise _MalformedError("the deflated data set is truncated")
+            waiting = inflater.unconsumed_tail
+            size += len(chunk)
+            if size >= _MAX_INFLATED:
+                raise Refused("too_large")
+            yield chunk
+        if inflater.unused_data.strip(b"\0") or data[place:].strip(b"\0"):
+            raise _MalformedError("bytes after the end of the deflated data set")
+
     try:
-        inflated = inflater.decompress(memoryview(data)[position:], _MAX_INFLATED)
+        return spool(inflated())
     except zlib.error:
         raise _MalformedError("the deflated data set is damaged") from None
-    if not inflater.eof:
-        if len(inflated) >= _MAX_INFLATED:
-            raise Refused("too_large")
-        raise _MalformedError("the deflated data set is truncated")
-    if inflater.unused_data.strip(b"\0"):
-        raise _MalformedError("bytes after the end of the deflated data set")
-    return inflated
 
 
 def _read_elements(
-    data: bytes, position: int, end: int, encoding: Encoding, depth: int, *, delimited: bool
+    data: Data, position: int, end: int, encoding: Encoding, depth: int, *, delimited: bool
 ) -> tuple[list[Element], int]:
     """Read one data set; `delimited` means that an item delimiter ends it, otherwise `end` does."""
     if depth > _MAX_DEPTH:
@@ -248,7 +265,7 @@ def _delimiter_bytes(encoding: Encoding) -> bytes:
     return b"\xfe\xff\x0d\xe0" if encoding.little else b"\xff\xfe\xe0\x0d"
 
 
-def _read_element(data: bytes, position: int, end: int, encoding: Encoding, depth: int) -> tuple[Element, int]:
+def _read_element(data: Data, position: int, end: int, encoding: Encoding, depth: int) -> tuple[Element, int]:
     little = encoding.little
     if end - position < 8:
         raise _MalformedError("bytes after the last element, too few for another")
@@ -315,7 +332,7 @@ def _implicit_vr(tag: int) -> str:
     return vr if len(vr) == 2 else ("OW" if "OW" in vr else vr[:2])
 
 
-def _try_sequence(data: bytes, element: Element, encoding: Encoding, depth: int) -> None:
+def _try_sequence(data: Data, element: Element, encoding: Encoding, depth: int) -> None:
     """Find out whether a value of unknown representation is a sequence, so that rules see what is inside."""
     start, stop = element.value_start, element.value_end
     for candidate in dict.fromkeys((IMPLICIT_LITTLE, encoding)):
@@ -334,7 +351,7 @@ def _try_sequence(data: bytes, element: Element, encoding: Encoding, depth: int)
 
 
 def _read_unknown_items(
-    data: bytes, start: int, end: int, encoding: Encoding, depth: int
+    data: Data, start: int, end: int, encoding: Encoding, depth: int
 ) -> tuple[list[Item], Encoding, int]:
     first: _MalformedError | None = None
     for candidate in dict.fromkeys((IMPLICIT_LITTLE, encoding)):
@@ -348,7 +365,7 @@ def _read_unknown_items(
 
 
 def _read_items(
-    data: bytes, position: int, end: int, encoding: Encoding, depth: int, *, delimited: bool
+    data: Data, position: int, end: int, encoding: Encoding, depth: int, *, delimited: bool
 ) -> tuple[list[Item], int]:
     little = encoding.little
     items: list[Item] = []
@@ -376,7 +393,7 @@ def _read_items(
     return items, position
 
 
-def _skip_fragments(data: bytes, position: int, end: int, encoding: Encoding) -> int:
+def _skip_fragments(data: Data, position: int, end: int, encoding: Encoding) -> int:
     """Walk over encapsulated pixel data (PS3.5 A.4) and return the position after its delimiter."""
     little = encoding.little
     while end - position >= 8:
@@ -394,7 +411,7 @@ def _skip_fragments(data: bytes, position: int, end: int, encoding: Encoding) ->
     raise _MalformedError("encapsulated pixel data is cut off or damaged")
 
 
-def _name_creators(data: bytes, elements: list[Element]) -> None:
+def _name_creators(data: Data, elements: list[Element]) -> None:
     """Tell each private element who defined its block (PS3.5 7.8.1)."""
     creators: dict[int, str] = {}
     for element in elements:

@@ -15,6 +15,7 @@ from pydicom.data import get_testdata_file
 from pydicom.pixels.decoders.base import get_decoder
 
 from deid_service import Cleaned, Deidentifier, PseudonymKey, Refused, RulesError, load_rules
+from deid_service.pixels.frames import open_frames
 from deid_service.transforms.transcode import transcode
 from deid_service.wire import read
 
@@ -236,8 +237,11 @@ def test_real_files_of_every_syntax(shared_data: Path, key: PseudonymKey) -> Non
                 reasons.add(refusal.reason_code)
                 continue
             assert isinstance(outcome, Cleaned)
-            before, _ = decoded(data)
             after, photometric = decoded(outcome.data)
+            try:
+                before, _ = decoded(data)
+            except NotImplementedError:  # pydicom decodes fewer syntaxes
+                before = open_frames(read(data)).decode(0)
             assert np.array_equal(before, after), path.name
             if read(data).transfer_syntax != target:  # otherwise not a byte changes
                 assert dcmread(BytesIO(outcome.data)).PhotometricInterpretation == photometric

@@ -212,6 +212,13 @@ def decode(data: bytes | memoryview, layout: Layout, transfer_syntax: str) -> ND
     array = np.frombuffer(decoded, f"<{'i' if stream.signed else 'u'}{width}").reshape(layout.shape)
     if stream.signed:
         array = array.astype(f"<i{layout.dtype.itemsize}", copy=False)
+    elif layout.signed and (
+        stream.precision == layout.high_bit + 1
+        or (stream.precision <= layout.high_bit and transfer_syntax in _OPENJPEG | _JPEG_LS)
+    ):
+        # Most codestreams cannot say that samples are signed: the sign is their highest bit.
+        spare = layout.dtype.itemsize * 8 - stream.precision
+        array = (array.astype(layout.dtype) << spare).view(f"<i{layout.dtype.itemsize}") >> spare
     return array.astype(layout.dtype, copy=False)
 
 
@@ -265,8 +272,8 @@ def encode(
     transfer_syntax : str
         A syntax of :data:`TARGETS` that compresses; JPEG 2000 (which need not lose anything); or deflated frames.
     precision : int, optional
-        Bits of a sample in the codestream, for JPEG-LS and JPEG 2000. Bits above are lost unless they repeat the sign
-        of what is signed. The default is Bits Stored.
+        Bits of a sample in the codestream, for JPEG-LS and JPEG 2000; higher ones are lost. By default those up to
+        High Bit.
     signed : bool, optional
         Whether the codestream of JPEG 2000 has signed samples. The default is Pixel Representation.
     transform : bool, optional
@@ -282,7 +289,7 @@ def encode(
     Refused
         ``not_transcodable`` if the syntax cannot hold such pixels.
     """
-    precision = precision or layout.bits_stored
+    precision = precision or layout.high_bit + 1
     signed = layout.signed if signed is None else signed
     try:
         if transfer_syntax == RLE:

@@ -70,6 +70,8 @@ class FrameReader:
         Whether the pixels are not compressed.
     element : Element
         The element that holds the pixels.
+    swapped : int
+        Native pixels in big endian byte order: bytes of the numbers that they are stored as. Otherwise 1.
     """
 
     def __init__(self, source: Source) -> None:
@@ -85,11 +87,17 @@ class FrameReader:
         self.transfer_syntax = source.transfer_syntax
         self.element = next(element for element in source.elements if element.tag == layout.tag)
         self.native = not self.element.undefined
+        self.swapped = 1
         self._positions: list[tuple[Span, ...]] = []
         if self.native:
             if codecs.is_compressed(self.transfer_syntax):
                 raise Refused("pixels_not_decodable", "the pixel data is not encapsulated as its transfer syntax says")
-            self._value = _little_endian(source, self.element, layout)
+            self.swapped = _swapped(source, self.element, layout)
+            self._value = memoryview(source.data)[self.element.value_start : self.element.value_end]
+            if self.swapped > 1:
+                if len(self._value) % self.swapped:
+                    raise Refused("pixels_not_decodable", "the pixel data ends inside a number")
+                self._value = memoryview(np.frombuffer(self._value, f"u{self.swapped}").byteswap().tobytes())
             self.layout = layout = layout.sampled(len(self._value))
             self.decoded_photometric = layout.decoded_photometric
         else:
@@ -106,9 +114,9 @@ class FrameReader:
         assert self.native
         return self._value
 
-    def fragments(self, index: int) -> list[memoryview]:
-        """Return the fragments of a frame that is compressed, as they are stored."""
-        return [self._value[start:end] for start, end in self._positions[index]]
+    def fragments(self, index: int) -> tuple[Span, ...]:
+        """Return where the fragments of a compressed frame stand in the data of the instance."""
+        return self._positions[index]
 
     def raw(self, index: int) -> bytes | memoryview:
         """Return a frame as it is stored: two frames with equal bytes show the same.
@@ -125,10 +133,10 @@ class FrameReader:
             frame alone from the first bit on.
         """
         if not self.native:
-            found = self.fragments(index)
+            found = [self._value[start:end] for start, end in self._positions[index]]
             return found[0] if len(found) == 1 else b"".join(found)
         if self.layout.bits_allocated == 1:
-            return np.packbits(self._bits(index), bitorder="little").tobytes()
+            return np.packbits(self.layout.native_bits(self._slice, index), bitorder="little").tobytes()
         size = self.layout.frame_size
         return self._value[index * size : (index + 1) * size]
 
@@ -150,13 +158,10 @@ class FrameReader:
         Refused
             ``pixels_not_decodable``.
         """
-        layout = self.layout
-        if not self.native:
-            cells = codecs.decode(self.raw(index), layout, self.transfer_syntax)
-        elif layout.bits_allocated == 1:
-            cells = self._bits(index).reshape(layout.shape)
+        if self.native:
+            cells = self.layout.native_cells(self._slice, index)
         else:
-            cells = layout.arranged(np.frombuffer(self.raw(index), layout.dtype))
+            cells = codecs.decode(self.raw(index), self.layout, self.transfer_syntax)
         cells.flags.writeable = False
         return cells
 
@@ -183,24 +188,17 @@ class FrameReader:
         values.flags.writeable = False
         return values
 
-    def _bits(self, index: int) -> NDArray[np.uint8]:
-        """Unpack a frame of pixels of one bit; it need not begin with a byte (PS3.5 8.1.1)."""
-        count = self.rows * self.columns * self.samples
-        first = index * count
-        packed = np.frombuffer(self._value[first // 8 : (first + count + 7) // 8], np.uint8)
-        return np.unpackbits(packed, bitorder="little")[first % 8 : first % 8 + count]
+    def _slice(self, start: int, end: int) -> memoryview:
+        return self._value[start:end]
 
 
-def _little_endian(source: Source, element: Element, layout: Layout) -> memoryview:
-    """Return the value of pixels that are not compressed, in little endian order."""
-    value = memoryview(source.data)[element.value_start : element.value_end]
-    if source.encoding.little and source.transfer_syntax != _GE_BIG_ENDIAN_PIXELS:
-        return value
-    size = {_PIXEL_DATA: 1 if element.vr == "OB" else 2}.get(layout.tag, layout.bits_allocated // 8)
-    if source.encoding.little and layout.bits_allocated <= 8:
-        return value
-    if layout.tag == _PIXEL_DATA and layout.bits_allocated > 16:
+def _swapped(source: Source, element: Element, layout: Layout) -> int:
+    """Return the size of the numbers whose bytes are stored in the other order; 1 if none are."""
+    ge = source.transfer_syntax == _GE_BIG_ENDIAN_PIXELS
+    if (source.encoding.little and not ge) or (ge and layout.bits_allocated <= 8):
+        return 1
+    if layout.tag != _PIXEL_DATA:
+        return layout.bits_allocated // 8
+    if layout.bits_allocated > 16:
         raise Refused("pixels_not_decodable", "big endian pixels of more than 16 bits have no single meaning")
-    if len(value) % size:
-        raise Refused("pixels_not_decodable", "the pixel data ends inside a number")
-    return memoryview(np.frombuffer(value, f"u{size}").byteswap().tobytes())
+    return 1 if element.vr == "OB" else 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
@@ -151,6 +152,44 @@ class Layout:
         if self.samples > 1 and self.planar:
             return cells.reshape(self.samples, self.rows, self.columns).transpose(1, 2, 0)
         return cells.reshape(self.shape)
+
+    def native_bits(self, read: Callable[[int, int], bytes | memoryview], index: int) -> NDArray[np.uint8]:
+        """Unpack a native frame of pixels of one bit; it need not begin with a byte (PS3.5 8.1.1).
+
+        Parameters
+        ----------
+        read : callable
+            Returns the bytes of the value from one position to another.
+        index : int
+            Of the frame, from 0.
+
+        Returns
+        -------
+        ndarray of uint8, shape (n,)
+        """
+        first = index * self.frame_bits
+        packed = np.frombuffer(read(first // 8, (first + self.frame_bits + 7) // 8), np.uint8)
+        return np.unpackbits(packed, bitorder="little")[first % 8 : first % 8 + self.frame_bits]
+
+    def native_cells(self, read: Callable[[int, int], bytes | memoryview], index: int) -> NDArray[Any]:
+        """Return the cells of a native frame.
+
+        Parameters
+        ----------
+        read : callable
+            Returns the bytes of the value, little endian, from one position to another.
+        index : int
+            Of the frame, from 0.
+
+        Returns
+        -------
+        ndarray, shape (rows, columns) or (rows, columns, samples)
+            Of `dtype`. A view where that can be.
+        """
+        if self.bits_allocated == 1:
+            return self.native_bits(read, index).reshape(self.shape)
+        size = self.frame_size
+        return self.arranged(np.frombuffer(read(index * size, (index + 1) * size), self.dtype))
 
     def values(self, cells: NDArray[Any]) -> NDArray[Any]:
         """Return the values in cells: without the bits that are no part of them, and with their sign.

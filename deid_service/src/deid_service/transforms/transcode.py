@@ -7,39 +7,29 @@ a compressed one is asked for.
 
 from __future__ import annotations
 
-import hashlib
 import struct
-from collections.abc import Iterator, Set
-from io import BytesIO
+import zlib
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from pydicom import Dataset, dcmread
 from pydicom.datadict import dictionary_VR
-from pydicom.encaps import encapsulate
 from yaml.nodes import Node
 
 from deid_service.errors import Refused
-from deid_service.pixels.datasets import TARGETS, Frames, available_targets, decode_frames, encode_frame
+from deid_service.pixels.boxes import Regions
+from deid_service.pixels.codecs import TARGETS, available_targets, is_compressed
+from deid_service.pixels.rewrite import Rewritten, rewrite_pixels
 from deid_service.rules.schema import Problems
-from deid_service.wire import UNDEFINED, Element, Encoding, Source, read
-from deid_service.wire.encoding import encoding_of
+from deid_service.wire import Element, Encoding, Source, read
+from deid_service.wire.encoding import encoding_of, is_deflated
 from deid_service.wire.relayout import little_endian_value, relayout
 
-__all__ = ["read_transcode", "transcode"]
+__all__ = ["read_transcode", "transcode", "with_pixels", "with_tags"]
 
 _PIXEL_DATA: Final = 0x7FE00010
-_OFFSET_TABLES: Final = (0x7FE00001, 0x7FE00002)
-_PHOTOMETRIC: Final = 0x00280004
-_PLANAR: Final = 0x00280006
 _BITS_ALLOCATED: Final = 0x00280100
-_LOSSY: Final = 0x00282110
 _TRANSFER_SYNTAX: Final = 0x00020010
-_NATIVE: Final = frozenset(
-    {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"}
-)
-_ALWAYS_LOSSY: Final = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
 _EXPLICIT_LITTLE: Final = Encoding(explicit=True, little=True)
-_MAX_OFFSET: Final = 2**32 - 1
 
 
 def read_transcode(node: Node | None, problems: Problems) -> str | None:
@@ -84,76 +74,57 @@ def transcode(data: bytes, uid: str, tags: list[int]) -> tuple[bytes, list[int]]
         hold the same pixels and the same other elements, or not that syntax.
     """
     source = read(data)
-    have = {element.tag: element for element in source.elements}
-    compressed = bool(TARGETS[uid].encoder)
-    pixels = _PIXEL_DATA in have
-    if source.transfer_syntax == uid or (compressed and not pixels):
+    pixels = any(element.tag == _PIXEL_DATA for element in source.elements)
+    if source.transfer_syntax == uid or (is_compressed(uid) and not pixels):
         return data, tags
-    target = encoding_of(uid)
-    changes: dict[int, bytes | None] = {}
-    digests: list[bytes] = []
-    if pixels and (compressed or source.transfer_syntax not in _NATIVE):
-        changes, digests = _new_pixels(data, source, uid, target)
-    elif pixels:
-        changes = {_PIXEL_DATA: _native_pixels(source, target)}
-    result = b"".join([_file_meta(source.meta, uid), *relayout(source, target, changes)])
-    expected = sorted(
-        set(tags) - {tag for tag, new in changes.items() if new is None}
-        | {tag for tag, new in changes.items() if new is not None}
-    )
-    _compare(source, result, uid, changes.keys(), digests)
-    return result, expected
-
-
-def _new_pixels(data: bytes, source: Source, uid: str, target: Encoding) -> tuple[dict[int, bytes | None], list[bytes]]:
-    """Return the elements that change with the pixel data, and the digest of each frame."""
-    dataset = _dataset(data)
-    digests: list[bytes] = []
-    encoded: list[bytes] = []
-    frames: Frames | None = None
-    for array, frames in decode_frames(dataset):
-        digests.append(hashlib.sha256(array.tobytes()).digest())
-        encoded.append(encode_frame(array, frames, uid))
-    assert frames is not None
-    if TARGETS[uid].encoder:
-        table = sum(len(frame) + 8 for frame in encoded) <= _MAX_OFFSET
-        # Without a table of offsets a reader needs one fragment a frame, which is what is written.
-        value = encapsulate(encoded, has_bot=table) + target.sequence_end()
-        element = target.header(_PIXEL_DATA, "OB", UNDEFINED) + value
-    else:
-        plain = b"".join(encoded)
-        plain += b"\0" * (len(plain) % 2)
-        element = target.header(_PIXEL_DATA, _native_vr(frames.bits_allocated), len(plain)) + plain
-    changes: dict[int, bytes | None] = {_PIXEL_DATA: element, **dict.fromkeys(_OFFSET_TABLES)}
-    changes[_PHOTOMETRIC] = _text(target, _PHOTOMETRIC, frames.photometric)
-    if frames.samples > 1:
-        changes[_PLANAR] = target.header(_PLANAR, "US", 2) + b"\0\0"
-    if source.transfer_syntax in _ALWAYS_LOSSY:
-        changes[_LOSSY] = _text(target, _LOSSY, "01")
-    return changes, digests
-
-
-def _native_vr(bits_allocated: int) -> str:
-    return "OW" if bits_allocated > 8 else "OB"  # PS3.5 A.2; in implicit layouts the VR is not written
-
-
-def _native_pixels(source: Source, target: Encoding) -> bytes:
-    """Write pixels that are not compressed in another layout: the same bytes, but for their order (PS3.5 A.3)."""
-    element = next(element for element in source.elements if element.tag == _PIXEL_DATA)
-    bits = next((_number(source, element) for element in source.elements if element.tag == _BITS_ALLOCATED), 16)
-    if bits > 16 and not source.encoding.little:
+    rewritten = Rewritten(uid, {}, Regions())
+    if is_compressed(uid) or is_compressed(source.transfer_syntax):
+        try:
+            rewritten = rewrite_pixels(source, Regions(), uid) if pixels else rewritten
+        except Refused as refusal:
+            if refusal.reason_code == "pixels_not_decodable":
+                raise Refused("not_transcodable", refusal.message) from None
+            raise
+    elif pixels and not source.encoding.little and _bits_allocated(source) > 16:
         raise Refused("not_transcodable", "big endian pixels of more than 16 bits have no single meaning")
-    value = little_endian_value(source, element, source.encoding)
-    return target.header(_PIXEL_DATA, _native_vr(bits), len(value)) + value
+    result = b"".join(with_pixels(source, rewritten))
+    _compare(source, result, rewritten)
+    return result, with_tags(tags, rewritten)
 
 
-def _number(source: Source, element: Element) -> int:
-    return int.from_bytes(source.value(element)[:2], "little" if source.encoding.little else "big")
+def with_pixels(source: Source, rewritten: Rewritten) -> list[bytes | memoryview]:
+    """Write a file anew with other elements for its pixels.
+
+    Parameters
+    ----------
+    source : Source
+        A file, read. All its other elements stay.
+    rewritten : Rewritten
+        The new elements, and the transfer syntax that the file is to have.
+
+    Returns
+    -------
+    list of bytes or memoryview
+        The file, to be joined.
+    """
+    uid = rewritten.transfer_syntax
+    body = relayout(source, encoding_of(uid), rewritten.elements)
+    if is_deflated(uid):
+        deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+        deflated = [*map(deflater.compress, body), deflater.flush()]
+        body = [*deflated, b"\0" * (sum(map(len, deflated)) % 2)]
+    return [_file_meta(source.meta, uid), *body]
 
 
-def _text(target: Encoding, tag: int, value: str) -> bytes:
-    padded = value.encode("ascii") + b" " * (len(value) % 2)
-    return target.header(tag, "CS", len(padded)) + padded
+def with_tags(tags: Sequence[int], rewritten: Rewritten) -> list[int]:
+    """Return the top-level elements that a file has after :func:`with_pixels`, given those it had, in order."""
+    gone = {tag for tag, new in rewritten.elements.items() if new is None}
+    return sorted(set(tags) - gone | (rewritten.elements.keys() - gone))
+
+
+def _bits_allocated(source: Source) -> int:
+    values = (source.value(element) for element in source.elements if element.tag == _BITS_ALLOCATED)
+    return next((int.from_bytes(value[:2], "little" if source.encoding.little else "big") for value in values), 16)
 
 
 def _file_meta(meta: dict[int, bytes], uid: str) -> bytes:
@@ -169,31 +140,24 @@ def _file_meta(meta: dict[int, bytes], uid: str) -> bytes:
     return b"\0" * 128 + b"DICM" + length + body
 
 
-def _dataset(data: bytes) -> Dataset:
-    try:
-        return dcmread(BytesIO(data))
-    except Exception as error:  # noqa: BLE001 - pydicom raises many kinds, and messages may quote values
-        raise Refused("not_transcodable", f"pydicom cannot read the instance ({type(error).__name__})") from None
+def _compare(source: Source, result: bytes, rewritten: Rewritten) -> None:
+    """Read the result back: the syntax and every element that was not meant to change.
 
-
-def _compare(source: Source, result: bytes, uid: str, changed: Set[int], digests: list[bytes]) -> None:
-    """Read the result back: the syntax, every frame and every other element."""
+    The new pixels were compared frame by frame when they were written.
+    """
     again = read(result)
-    dataset = _dataset(result)
-    if not again.transfer_syntax == dataset.file_meta.TransferSyntaxUID == uid:
+    if again.transfer_syntax != rewritten.transfer_syntax:
         raise Refused("verification_failed", "the transcoded copy does not have the transfer syntax asked for")
-    if not digests:
-        changed = frozenset()  # nothing was decoded: every value must be the same
     before, after = (
-        [leaf for leaf in _leaves(one, one.elements, one.encoding) if leaf[0][0] not in changed]
+        [leaf for leaf in _leaves(one, one.elements, one.encoding) if leaf[0][0] not in rewritten.elements]
         for one in (source, again)
     )
     if before != after:
         raise Refused("verification_failed", "the transcoded copy differs outside of its pixels")
-    if digests:
-        decoded = [hashlib.sha256(array.tobytes()).digest() for array, _ in decode_frames(dataset)]
-        if decoded != digests:
-            raise Refused("verification_failed", "the transcoded copy does not hold the same pixels")
+    for element in again.elements:
+        new = rewritten.elements.get(element.tag)
+        if new is not None and memoryview(again.data)[element.start : element.end] != b"".join(new):
+            raise Refused("verification_failed", "the transcoded copy does not hold the pixels that were written")
 
 
 def _leaves(

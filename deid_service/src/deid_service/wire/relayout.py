@@ -5,7 +5,7 @@ Values are copied as they are; only headers change, and the byte order of number
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
@@ -15,6 +15,8 @@ from deid_service.wire.reader import Element, Source
 
 __all__ = ["little_endian_value", "relayout"]
 
+Buffer = bytes | memoryview
+
 _NUMBER_SIZES: Final = {
     **dict.fromkeys(("AT", "OW", "SS", "US"), 2),
     **dict.fromkeys(("FL", "OF", "OL", "SL", "UL"), 4),
@@ -23,7 +25,7 @@ _NUMBER_SIZES: Final = {
 _PIXEL_REPRESENTATION: Final = 0x00280103
 
 
-def relayout(source: Source, target: Encoding, changes: Mapping[int, bytes | None]) -> list[bytes]:
+def relayout(source: Source, target: Encoding, changes: Mapping[int, Sequence[Buffer] | None]) -> list[Buffer]:
     """Write the data set of `source` in another layout.
 
     Parameters
@@ -32,42 +34,42 @@ def relayout(source: Source, target: Encoding, changes: Mapping[int, bytes | Non
         A file, read.
     target : Encoding
         The layout to write; little endian.
-    changes : mapping of int to (bytes or None)
-        Top-level elements that are written otherwise, by tag: the whole element with its header, or None to leave it
-        out. Those that the source lacks are added.
+    changes : mapping of int to (sequence of bytes or memoryview, or None)
+        Top-level elements that are written otherwise, by tag: the whole element with its header, in pieces, or None to
+        leave it out. Those that the source lacks are added.
 
     Returns
     -------
-    list of bytes
+    list of bytes or memoryview
         To be joined.
     """
-    chunks: list[bytes] = []
+    chunks: list[Buffer] = []
     pending = dict(sorted(changes.items()))
     signed = _is_signed(source, source.elements, signed=False)
     for element in source.elements:
         for tag in [tag for tag in pending if tag < element.tag]:
-            chunks += filter(None, [pending.pop(tag)])
+            chunks += pending.pop(tag) or ()
         if element.tag in pending:
-            chunks += filter(None, [pending.pop(element.tag)])
+            chunks += pending.pop(element.tag) or ()
         else:
             _write(chunks, source, element, source.encoding, target, signed=signed)
     for extra in pending.values():
-        chunks += filter(None, [extra])
+        chunks += extra or ()
     return chunks
 
 
 def _write(
-    chunks: list[bytes], source: Source, element: Element, encoding: Encoding, target: Encoding, *, signed: bool
+    chunks: list[Buffer], source: Source, element: Element, encoding: Encoding, target: Encoding, *, signed: bool
 ) -> None:
     """Write one element; `signed` says how ambiguous numbers are to be taken (PS3.5 Annex A)."""
     if encoding == target:
-        chunks.append(source.data[element.start : element.end])
+        chunks.append(memoryview(source.data)[element.start : element.end])
         return
-    verbatim = source.data[element.value_start : element.end]  # of undefined length: with its delimiter
+    verbatim = memoryview(source.data)[element.value_start : element.end]  # of undefined length: with its delimiter
     if element.items is not None and (element.vr == "SQ" or not target.explicit):
-        body: list[bytes] = []
+        body: list[Buffer] = []
         for item in element.items:
-            inner: list[bytes] = []
+            inner: list[Buffer] = []
             inner_signed = _is_signed(source, item.elements, signed=signed)
             for child in item.elements:
                 _write(inner, source, child, element.item_encoding, target, signed=inner_signed)

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from hub.tests.support import gateway_settings, serving, until
+from rpacs_hub.audit import verify_audit
 from rpacs_hub.database import role_url
 
 
@@ -17,8 +18,9 @@ def last_line(archive) -> dict:
 
 
 def rows(archive, request_id: str) -> list[dict]:
-    with psycopg.connect(archive.base.gateway, row_factory=psycopg.rows.dict_row) as connection:
-        return connection.execute("SELECT * FROM gateway.audit WHERE request_id = %s", (request_id,)).fetchall()
+    with psycopg.connect(archive.base.gateway) as connection:
+        found = connection.execute("SELECT line FROM audit.event WHERE request_id = %s", (request_id,)).fetchall()
+    return [json.loads(line) for (line,) in found]
 
 
 def test_a_read_leaves_one_line_in_both_places(archive):
@@ -28,6 +30,8 @@ def test_a_read_leaves_one_line_in_both_places(archive):
     line = last_line(archive)
     assert line.pop("time").endswith("+00:00")
     assert 0 < line.pop("milliseconds") < 10_000
+    chained = {name: line.pop(name) for name in ("seq", "previous", "hash")}
+    assert chained["seq"] > 0
     assert line == {
         "request_id": answer.headers["x-request-id"],
         "user": "clara",
@@ -83,7 +87,7 @@ def test_no_token_and_no_key_is_ever_kept(archive):
     archive.served.post("exports", archive.clara, body)
     kept = archive.served.settings.audit_log.read_text()
     with psycopg.connect(archive.base.gateway) as connection:
-        kept += str(connection.execute("SELECT * FROM gateway.audit").fetchall())
+        kept += str(connection.execute("SELECT * FROM audit.event").fetchall())
     for secret in (token, *keys.values()):
         assert secret not in kept
 
@@ -120,6 +124,47 @@ def test_without_the_database_nothing_leaves_and_health_says_so(archive, tmp_pat
         answer = served.get("search", served.tokens.add("ada"))
         assert answer.status_code == 503
         assert answer.json()["error"] in ("audit_unavailable", "database_unavailable")
-        assert not settings.audit_log.exists()
+        assert settings.audit_log.read_text() == ""
         health = served.get("health")
         assert (health.status_code, health.json()["status"], health.json()["database"]) == (503, "down", "down")
+
+
+def test_the_gateways_role_cannot_change_what_was_written(archive):
+    archive.served.get("me", archive.clara)
+    with psycopg.connect(archive.base.gateway, autocommit=True) as connection:
+        for statement in (
+            "UPDATE audit.event SET line = line",
+            "DELETE FROM audit.event",
+            "TRUNCATE audit.event",
+            "DROP TABLE audit.event",
+            "ALTER TABLE audit.event DROP COLUMN line",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement)
+
+
+def test_every_answer_has_its_line_and_the_whole_audit_verifies(archive):
+    log = archive.served.settings.audit_log
+    uid = str(archive.ct[0].SOPInstanceUID)
+    numbers = set()
+    for user in (archive.ada, archive.clara, archive.nora):
+        for address in ("me", "search", "count", f"instances/{uid}/tags", f"instances/{uid}/file", "exports"):
+            numbers.add(archive.served.get(address, user).headers["x-request-id"])
+    with psycopg.connect(archive.base.gateway, autocommit=True) as connection:
+        kept = connection.execute("SELECT request_id FROM audit.event WHERE request_id = ANY(%s)", (list(numbers),))
+        assert sorted(kept.fetchall()) == sorted((number,) for number in numbers)
+        assert len(numbers) == 18
+        found = verify_audit(connection, [log, *log.parent.glob("audit.1")])
+    assert [str(finding) for finding in found.findings] == []
+    assert found.lines == found.head.seq >= 18
+
+
+def test_a_flood_of_strangers_is_counted_rather_than_kept(archive, tmp_path):
+    settings = gateway_settings(archive.base, archive.served.settings.research_url, tmp_path)
+    with serving(settings) as served:
+        for _ in range(60):
+            assert served.get("search").status_code == 401
+        assert len(settings.audit_log.read_text().splitlines()) == 20
+    *_, last = map(json.loads, settings.audit_log.read_text().splitlines())
+    assert (last["count"], last["status"], last["decision"]) == (40, 401, "denied")
+    assert last["why"] == ["40 more requests without a valid token within a minute."]

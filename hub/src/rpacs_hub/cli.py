@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 
 from rpacs_hub import database
+from rpacs_hub.audit.cli import add_commands as add_audit_commands
 from rpacs_hub.errors import HubError, PermissionsError, SettingsError
 from rpacs_hub.index import Indexer, Progress, read_status
 from rpacs_hub.permissions import load_permissions
@@ -71,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="check a permissions file")
     check.add_argument("file", type=Path, metavar="PERMISSIONS.yaml")
     check.set_defaults(run=_check)
+
+    add_audit_commands(commands)
 
     base = commands.add_parser("database", help="the database").add_subparsers(required=True, metavar="COMMAND")
     create = base.add_parser(

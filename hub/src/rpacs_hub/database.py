@@ -5,8 +5,11 @@ role               owns schema     may also
 =================  ==============  ===========================================
 ``rpacs_deid``     ``deid``
 ``rpacs_indexer``  ``pacs``
-``rpacs_gateway``  ``gateway``     read everything in ``pacs``
+``rpacs_gateway``  ``gateway``     read everything in ``pacs``; read ``audit``
+                                   and add lines to it
 =================  ==============  ===========================================
+
+The schema ``audit`` belongs to the administrator who runs `create`: no service can change or remove an audit line.
 
 Every service makes its own tables in its own schema when it starts.
 No role sees the pseudonym journal but its owner: a stolen gateway password does not undo a single pseudonym.
@@ -21,6 +24,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import psycopg
 from psycopg import sql
 
+from rpacs_hub.audit.schema import create_table
 from rpacs_hub.errors import DatabaseUnavailable, SettingsError
 
 __all__ = ["OWNED_SCHEMAS", "create", "role_url"]
@@ -85,6 +89,7 @@ def create(admin_url: str, passwords: Mapping[str, str], database: str = "rpacs"
         inside = urlunsplit((parts.scheme, parts.netloc, f"/{database}", parts.query, ""))
         with psycopg.connect(inside, connect_timeout=10) as connection:
             _create_schemas(connection, database)
+            create_table(connection)
     except psycopg.OperationalError as error:
         raise DatabaseUnavailable(
             f"PostgreSQL refuses or does not answer: {str(error).splitlines()[0]}", "Check the administrator's address."

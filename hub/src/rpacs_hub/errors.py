@@ -16,6 +16,7 @@
     │   ├── FrameMissing          the instance has no such frame
     │   └── NotAnImage            there are no pixels, or they cannot be decoded
     ├── AuditUnavailable          the audit line could not be written, so nothing may be handed out
+    ├── AuditUnreadable           a file of audit lines cannot be read
     ├── HubUnavailable            JupyterHub does not answer, so nobody can be recognised
     └── exports, login            branches of their own: `rpacs_hub.exports.errors`, `rpacs_hub.login.errors`
 
@@ -28,6 +29,7 @@ from dataclasses import dataclass
 
 __all__ = [
     "AuditUnavailable",
+    "AuditUnreadable",
     "DatabaseUnavailable",
     "FrameMissing",
     "HubError",
@@ -160,6 +162,10 @@ class NotAnImage(RenderError):  # noqa: N818 - says what happened
 
 class AuditUnavailable(HubError):  # noqa: N818 - says what happened
     """The audit line could not be written; nothing may be handed out without one."""
+
+
+class AuditUnreadable(HubError):  # noqa: N818 - says what happened
+    """A file of audit lines cannot be read."""
 
 
 class HubUnavailable(HubError):  # noqa: N818 - says what happened

@@ -1,6 +1,23 @@
-"""The audit: one line for every request, written before any data leaves."""
+"""The audit: one line for every request, written before any data leaves, chained so that none can go unnoticed.
 
+``event`` what a line says · ``chain`` how it holds the one before · ``schema`` the table · ``file`` the log ·
+``writer`` writes both · ``refusals`` bounds what strangers can fill · ``search`` and ``verify`` read.
+"""
+
+from rpacs_hub.audit.chain import Head
 from rpacs_hub.audit.event import AuditEvent
+from rpacs_hub.audit.refusals import Refusals
+from rpacs_hub.audit.search import AuditFilter
+from rpacs_hub.audit.verify import Finding, Verification, verify_audit
 from rpacs_hub.audit.writer import AuditWriter
 
-__all__ = ["AuditEvent", "AuditWriter"]
+__all__ = [
+    "AuditEvent",
+    "AuditFilter",
+    "AuditWriter",
+    "Finding",
+    "Head",
+    "Refusals",
+    "Verification",
+    "verify_audit",
+]

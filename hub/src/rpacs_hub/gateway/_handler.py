@@ -140,7 +140,10 @@ class ApiHandler(web.RequestHandler):
             event.status = reply.status
             event.bytes = reply.length if reply.stream is not None else len(body)
             event.milliseconds = round((time.monotonic() - self.started) * 1000, 1)
-            if route is None or route.action is not None:
+            audited = route is None or route.action is not None
+            if audited and event.user is None and reply.status == 401:
+                audited = self.services.refusals.keep(event.remote)
+            if audited:
                 try:
                     await self.services.audit.write(event)
                 except AuditUnavailable as error:

@@ -20,7 +20,7 @@ from tornado.httpserver import HTTPServer
 
 from rpacs_hub._orthanc import Orthanc
 from rpacs_hub._quiet import quiet_pydicom
-from rpacs_hub.audit import AuditWriter
+from rpacs_hub.audit import AuditWriter, Refusals
 from rpacs_hub.errors import HubError
 from rpacs_hub.exports import Exporter
 from rpacs_hub.gateway._exchange import Route
@@ -39,6 +39,9 @@ _log = logging.getLogger(__name__)
 _RELOAD = 2.0
 """Seconds between two looks at the permissions file."""
 
+_COUNT = 5.0
+"""Seconds between two looks at whether refusals are to be summed up."""
+
 _RETRY = 3.0
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LARGEST_UPLOAD = 64 << 20
@@ -54,6 +57,7 @@ class Services:
     orthanc: Orthanc
     permissions: PermissionsFile
     audit: AuditWriter
+    refusals: Refusals
     renderer: Renderer
     authenticator: Authenticator
     exporter: Exporter | None = None
@@ -102,6 +106,7 @@ class Gateway:
             orthanc=Orthanc(settings.research_url, connections=32),
             permissions=PermissionsFile(settings.permissions),
             audit=AuditWriter(pool, settings.audit_log),
+            refusals=Refusals(),
             renderer=Renderer(settings.render_cache_bytes),
             authenticator=authenticator
             or HubAuthenticator.from_environment(settings.service_name, settings.admin_group),
@@ -125,7 +130,10 @@ class Gateway:
         # First of all: where the address is taken, nothing has been started that would have to be stopped again.
         self._server.listen(port, host)
         await self.services.pool.open(wait=False)
-        self._tasks = [asyncio.create_task(self._watch_permissions()), asyncio.create_task(self._start_exporter())]
+        self._tasks = [
+            asyncio.create_task(work)
+            for work in (self._watch_permissions(), self._start_exporter(), self._count_refusals())
+        ]
         _log.info("gateway listens on %s:%d%s", host, port, self.settings.service_prefix)
 
     async def stop(self) -> None:
@@ -140,6 +148,7 @@ class Gateway:
                 await self.services.exporter.stop()
         if self._server is not None:
             await self._server.close_all_connections()
+        await self._write_refusals(now=True)
         self.services.renderer.close()
         self.services.audit.close()
         await self.services.authenticator.close()
@@ -173,6 +182,16 @@ class Gateway:
             except Exception as error:  # noqa: BLE001 - the watch must outlive anything, the last good file stays
                 _log.error("the permissions file could not be looked at: %s", type(error).__name__)
 
+    async def _count_refusals(self) -> None:
+        while True:
+            await asyncio.sleep(_COUNT)
+            await self._write_refusals()
+
+    async def _write_refusals(self, *, now: bool = False) -> None:
+        for event in self.services.refusals.due(now=now):
+            with contextlib.suppress(HubError):  # the log has it; nothing was handed out
+                await self.services.audit.write(event)
+
     async def _start_exporter(self) -> None:
         """Start the exporter as soon as the database answers."""
         exporter = Exporter(
@@ -185,7 +204,6 @@ class Gateway:
         while True:
             try:
                 await exporter.start()
-                await self.services.audit.prepare()
             except (psycopg.Error, psycopg_pool.PoolTimeout) as error:
                 if not waiting:
                     _log.error("the database does not answer (%s); the gateway waits for it", type(error).__name__)

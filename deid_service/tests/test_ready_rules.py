@@ -51,7 +51,7 @@ def test_every_file_is_cleaned_or_refused(name: str, least: int, corpus: list[Pa
             assert isinstance(outcome, Cleaned)
             outcomes["cleaned"] += 1
     assert outcomes["cleaned"] >= least, outcomes
-    assert outcomes["internal_error"] == 0
+    assert outcomes["internal_error"] == outcomes["identifier_left"] == 0
 
 
 def faults(path: Path) -> Counter[str]:

@@ -174,6 +174,15 @@ def test_every_other_element_stays(
     assert copy.SmallestImagePixelValue == -5
 
 
+def test_an_empty_private_sequence_is_an_empty_element_where_the_vr_is_not_written(
+    instance: Dataset, written: Callable[..., bytes], key: PseudonymKey
+) -> None:
+    block = instance.private_block(0x0009, "ACME 1.0", create=True)
+    block.add_new(0x02, "SQ", [])
+    copy = dcmread(BytesIO(transcoded(written(instance, EXPLICIT), IMPLICIT, key)))
+    assert copy[0x00091002].is_empty
+
+
 def test_reports_have_no_compressed_form(instance: Dataset, written: Callable[..., bytes], key: PseudonymKey) -> None:
     del instance.PixelData
     outcome = Deidentifier(rules(J2K), key).clean(written(instance))

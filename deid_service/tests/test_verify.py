@@ -114,6 +114,22 @@ def test_a_clean_copy_passes_in_every_encoding(make: Make, syntax: str) -> None:
         (element(0x00091001, "OB", b"\xff\xfePID-4711\xff\xff"), "an ID in 00091001"),
         (element(0x00091001, "OB", b"\xff\xfe12.08.1964\xff\xff"), "a date in 00091001"),
         (element(0x60003000, "OW", b"\0\1ERIKA MUSTERMANN"), "a name in 60003000"),
+        (element(0x00081030, "LO", "erikamustermann"), "a name in StudyDescription"),
+        (element(0x00081030, "LO", "user emustermann"), "a name in StudyDescription"),
+        (element(0x00081030, "LO", "erika2"), "a name in StudyDescription"),
+        (element(0x00081030, "LO", "no 778812"), "an ID in StudyDescription"),
+        (element(0x00081030, "LO", "of 12081964"), "a date in StudyDescription"),
+        (element(0x00081030, "LO", "of 12.8.64"), "a date in StudyDescription"),
+        (element(0x00081030, "LO", "of 12 Aug 64"), "a date in StudyDescription"),
+        (element(0x00081030, "LO", "of 640812"), "a date in StudyDescription"),
+        (element(0x00180050, "DS", "19640812"), "a date in SliceThickness"),
+        (element(0x00200013, "IS", ["2024", "3", "10"]), "a date in InstanceNumber"),
+        (element(0x00200013, "IS", "778812"), "an ID in InstanceNumber"),
+        (element(0x00281052, "DS", ["2024.5", "3", "10"]), ""),
+        (element(0x00189087, "FD", 19640812.0), "a date in DiffusionBValue"),
+        (element(0x00280106, "US", [2024, 3, 10]), "a date in SmallestImagePixelValue"),
+        (element(0x00091001, "UL", 778812), "an ID in 00091001"),
+        (element(0x00081030, "LO", "V 12.8.64.1 and 1.12.8.64"), ""),
     ],
 )
 def test_identifiers_are_found_wherever_they_stand(make: Make, plant: Callable[[Dataset], None], place: str) -> None:
@@ -181,6 +197,24 @@ def test_what_the_rules_keep_in_its_own_place_is_no_leak(instance: Dataset, writ
     buffer = BytesIO()
     clean.save_as(buffer)
     look(buffer.getvalue(), read(data))
+
+
+@pytest.mark.parametrize("top", ["PID-4711", "OTHER"])
+def test_copies_in_sequences_are_no_leak_only_where_the_patient_is_kept_at_the_top(
+    instance: Dataset, written: Callable[..., bytes], top: str
+) -> None:
+    nested(1, "PatientID", "PID-4711")(instance)
+    nested(1, "AccessionNumber", "INNER-0815")(instance)
+    data = written(instance)
+    clean = dcmread(BytesIO(data))
+    clean.file_meta.pop("SourceApplicationEntityTitle")
+    clean.PatientID = top
+    buffer = BytesIO()
+    clean.save_as(buffer)
+    if top == "PID-4711":
+        look(buffer.getvalue(), read(data))
+    else:
+        assert "an ID in OriginalAttributesSequence[0]" in found(buffer.getvalue(), read(data))
 
 
 def test_pixels_are_not_searched(make: Make) -> None:

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Set
 from typing import Final
 
-from deid_service.descriptors import MONTH_NAMES, PatientIdentifiers, fold, written_dates
+from deid_service.descriptors import (
+    MONTH_NAMES,
+    SHORTEST_BESIDE_DIGITS,
+    SHORTEST_IN_WORD,
+    PatientIdentifiers,
+    fold,
+    short_written_dates,
+    written_dates,
+)
 
 __all__ = ["Needles", "stands_in"]
 
@@ -21,6 +30,11 @@ _DATES: Final = re.compile(
     r"|(\d{1,2})[-./ ]?(\d{1,2})[-./ ]?(\d{4})(?!\d)"
     rf"|(\d{{1,2}}(?:st|nd|rd|th)?)[-./ ]{{0,2}}{_MONTH}[-./, ]{{0,2}}(\d{{4}})(?!\d))"
     rf"|(?<![^\W\d_]){_MONTH}[-./ ]{{0,2}}(\d{{1,2}}(?:st|nd|rd|th)?)[-./, ]{{0,2}}(\d{{4}})(?!\d)"
+)
+# The same with two digits for the year: never without a sign between, and no part of a longer number with dots.
+_SHORT_DATES: Final = re.compile(
+    r"(?<![\d.])(?:(\d{1,2})([-./])(\d{1,2})\2(\d{2})"
+    rf"|(\d{{1,2}}(?:st|nd|rd|th)?)[-./ ]{{0,2}}{_MONTH}[-./, ]{{0,2}}(\d{{2}}))(?![\d.]*\d)"
 )
 _NOT_ALPHANUMERIC: Final = bytes(code for code in range(128) if not chr(code).isalnum() and chr(code) != "\n")
 
@@ -55,10 +69,20 @@ class Needles:
         self.numbers = {
             value for value in original.numbers - kept.numbers - original.dates if len(value) >= _SHORTEST_NAME
         }
+        self.joined = [raw for _, raw in _pairs_of(original.joined - kept.joined) if len(raw) >= SHORTEST_IN_WORD]
         self.dates = original.dates - kept.dates
         self.years = {date[:4].encode() for date in self.dates}
+        self.short_dates = {date[2:] for date in self.dates}
+        self.short_years = [
+            form.encode() for year in {date[2:4] for date in self.dates} for form in _beside_signs(year)
+        ]
         self.whole = {value.encode() for value in self.numbers if len(value) >= _SHORTEST_INSIDE}
         self.birth_date = original.birth_date if original.birth_date != kept.birth_date else ""
+        self.born = [form.encode() for form in _six_digits(self.birth_date)] if self.birth_date in self.dates else []
+        self.numeric = {
+            little: {"date": list(_date_numbers(self.dates, little)), "ID": list(_id_numbers(self.whole, little))}
+            for little in (True, False)
+        }
         self.named = _pairs_of(self.names)
         self.named_people = _pairs_of(self.people)
         self.phrased = _pairs_of(self.phrases)
@@ -77,7 +101,9 @@ class Needles:
         if any(raw in texts and stands_in(raw, texts) for _, raw in self.phrased):
             kinds.add("name")
         if any(
-            raw in texts and stands_in(raw, texts) for _, raw in self.named if not coded or len(raw) > _SHORTEST_NAME
+            raw in texts and (stands_in(raw, texts) if coded else _stands_out(word, raw, texts))
+            for word, raw in self.named
+            if not coded or len(raw) > _SHORTEST_NAME
         ):
             kinds.add("name")
         if not coded:
@@ -85,13 +111,37 @@ class Needles:
                 kinds.add("person")
             if any(raw in texts and stands_in(raw, texts) for _, raw in self.numbered):
                 kinds.add("ID")
-        if self.contained:
+        if self.contained or self.joined:
             squeezed = texts.translate(None, _NOT_ALPHANUMERIC)
             if any(raw in squeezed for raw in self.contained):
                 kinds.add("ID")
-        if not coded and any(year in texts for year in self.years) and self.has_date(texts.decode("latin-1")):
+            if not coded and any(raw in squeezed for raw in self.joined):
+                kinds.add("name")
+        if not coded and (
+            (any(year in texts for year in self.years) and self.has_date(texts.decode("latin-1")))
+            or (any(year in texts for year in self.short_years) and self.has_short_date(texts.decode("latin-1")))
+            or any(raw in texts and stands_in(raw, texts) for raw in self.born)
+        ):
             kinds.add("date")
         return kinds
+
+    def kinds_in_decimals(self, value: bytes) -> set[str]:
+        """Search values of DS and IS: a date as one number, or as year, month and day."""
+        if not any(year in value for year in self.years):
+            return set()
+        parts = [part.strip(b"\0 ") for part in value.split(b"\\")]
+        for index, part in enumerate(parts):
+            if len(part) in (8, 12, 14) and part[:8].decode("latin-1") in self.dates and part.isdigit():
+                return {"date"}
+            if len(part) == 4 and part in self.years:
+                three = [after.decode("latin-1") for after in parts[index : index + 3]]
+                if len(three) == 3 and not self.dates.isdisjoint(written_dates(*three)):
+                    return {"date"}
+        return set()
+
+    def kinds_in_numbers(self, value: bytes, *, little: bool) -> set[str]:
+        """Search values of binary numbers, as they are written: dates and identifiers that somebody made numbers of."""
+        return {kind for kind, needles in self.numeric[little].items() if any(needle in value for needle in needles)}
 
     def kinds_in_numerals(self, value: bytes) -> set[str]:
         """Search values of numbers, dates, times or UIDs, lower case: chance produces parts, hardly the whole."""
@@ -109,9 +159,20 @@ class Needles:
         words = set(re.findall(r"[^\W_]+", folded))
         if words & self.names or any(name in folded for name in self.unspaced):
             kinds.add("name")
+        if any(
+            name in folded
+            and (len(name) >= SHORTEST_IN_WORD or any(word.strip("0123456789") == name for word in words))
+            for name in self.names
+            if len(name) >= SHORTEST_BESIDE_DIGITS
+        ):
+            kinds.add("name")
+        if self.joined and any(raw.decode("latin-1") in "".join(re.findall(r"[^\W_]+", folded)) for raw in self.joined):
+            kinds.add("name")
         if words & self.people:
             kinds.add("person")
-        if any(year.decode() in folded for year in self.years) and self.has_date(folded):
+        if (any(year.decode() in folded for year in self.years) and self.has_date(folded)) or (
+            any(year.decode() in folded for year in self.short_years) and self.has_short_date(folded)
+        ):
             kinds.add("date")
         return kinds
 
@@ -131,6 +192,20 @@ class Needles:
             parts = [part for part in found.groups() if part is not None]
             if not self.dates.isdisjoint(written_dates(*parts)):
                 return True
+            # Eight digits may also have the day first.
+            digits = "".join(parts)
+            run = len(digits) == 8 == found.end() - found.start() and digits.isdigit()
+            if run and not self.dates.isdisjoint(written_dates(digits[:2], digits[2:4], digits[4:])):
+                return True
+        return False
+
+    def has_short_date(self, text: str) -> bool:
+        """Tell whether one of the dates is written in a text, with two digits for the year and signs between."""
+        for found in _SHORT_DATES.finditer(fold(text)):
+            first, _, second, third, *named = found.groups()
+            parts = named if first is None else (first, second, third)
+            if not self.short_dates.isdisjoint(short_written_dates(*parts)):
+                return True
         return False
 
 
@@ -139,9 +214,55 @@ def _is_telling(value: str) -> bool:
     return len(value) >= _SHORTEST_INSIDE and not value.isalpha() and len(set(value)) > 2
 
 
-def _pairs_of(words: set[str]) -> list[tuple[str, bytes]]:
+def _pairs_of(words: Set[str]) -> list[tuple[str, bytes]]:
     """Pair each word with the bytes that it may be written in."""
     return [(word, raw) for word in words for raw in {word.encode(), word.encode("latin-1", "ignore")} if len(raw) > 3]
+
+
+def _stands_out(word: str, raw: bytes, texts: bytes) -> bool:
+    """Tell whether a name stands by itself, beside digits only, or, if it is long, anywhere."""
+    if len(word) >= SHORTEST_IN_WORD or stands_in(raw, texts):
+        return True
+    if len(word) < SHORTEST_BESIDE_DIGITS:
+        return False
+    position = texts.find(raw)
+    while position >= 0:
+        if not texts[position - 1 : position].isalpha() and not texts[position + len(raw) :][:1].isalpha():
+            return True
+        position = texts.find(raw, position + 1)
+    return False
+
+
+def _beside_signs(year: str) -> Iterator[str]:
+    for sign in "-./":
+        yield f"{sign}{year}"
+        yield f"{year}{sign}"
+    for letter in sorted({name[-1] for name in MONTH_NAMES}):
+        yield f"{letter}{year}"
+    yield f" {year}"
+
+
+def _six_digits(date: str) -> tuple[str, str]:
+    return date[2:], date[6:] + date[4:6] + date[2:4]
+
+
+def _date_numbers(dates: Set[str], little: bool) -> Iterator[bytes]:
+    order = "<" if little else ">"
+    for date in dates:
+        year, month, day = int(date[:4]), int(date[4:6]), int(date[6:])
+        yield struct.pack(f"{order}I", int(date))
+        yield struct.pack(f"{order}f", int(date))
+        yield struct.pack(f"{order}d", int(date))
+        yield struct.pack(f"{order}3H", year, month, day)
+        yield struct.pack(f"{order}3I", year, month, day)
+
+
+def _id_numbers(numbers: Set[bytes], little: bool) -> Iterator[bytes]:
+    order = "<" if little else ">"
+    for number in numbers:
+        if number.isdigit() and 6 <= len(number.lstrip(b"0")) <= 9:
+            yield struct.pack(f"{order}I", int(number))
+            yield struct.pack(f"{order}d", int(number))
 
 
 def _forms(date: str) -> Iterator[str]:

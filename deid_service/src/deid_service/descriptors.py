@@ -20,11 +20,14 @@ from deid_service.wire import DEFAULT_CHARACTER_SET, Element, Source, character_
 
 __all__ = [
     "MONTH_NAMES",
+    "SHORTEST_BESIDE_DIGITS",
+    "SHORTEST_IN_WORD",
     "PatientIdentifiers",
     "clean_text",
     "fold",
     "identifiers_of",
     "is_identifying",
+    "short_written_dates",
     "split_words",
     "written_dates",
 ]
@@ -70,6 +73,13 @@ _EXPANDED: Final = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe"
 _SHORTEST_NAME: Final = 3
 _SHORTEST_ID: Final = 4
 _SHORTEST_INSIDE: Final = 6
+_SHORTEST_JOINED: Final = 8
+SHORTEST_BESIDE_DIGITS: Final = 5
+"""Letters of a name that counts although digits are stuck to it."""
+
+SHORTEST_IN_WORD: Final = 8
+"""Letters of a name that counts inside any word."""
+
 _MONTHS: Final = {
     name: number
     for number, names in enumerate(
@@ -174,17 +184,23 @@ class PatientIdentifiers:
         The same as `ids`, lower case but as they are written in the header.
     pairs : frozenset of (str, str)
         Family and given name, folded, ordinary or not.
+    joined : frozenset of str
+        Family and given name run together, in both orders, from 8 characters on.
     birth_date : str
         Of the patient, as YYYYMMDD, or empty.
     """
 
     __slots__ = (
+        "_digits",
+        "_inside",
+        "_long_names",
         "_longest",
         "_months",
         "_short_dates",
         "birth_date",
         "dates",
         "ids",
+        "joined",
         "names",
         "numbers",
         "pairs",
@@ -203,6 +219,7 @@ class PatientIdentifiers:
         phrases: set[str] = set()
         dates: set[str] = set()
         numbers: set[str] = set()
+        digits: set[str] = set()
         pairs: set[tuple[str, str]] = set()
         self.birth_date = ""
         self._longest = 1
@@ -210,6 +227,8 @@ class PatientIdentifiers:
             if tag in _PATIENT_NAMES or vr == "PN":
                 if tag in _PATIENT_NAMES:
                     pairs.update(_pairs(text))
+                    if not text.isascii():
+                        pairs.update(_pairs(unicodedata.normalize("NFC", text).casefold().translate(_EXPANDED)))
                 self._add_name(text, names if tag in _PATIENT_NAMES else people, weak, unspaced)
             elif tag in _PATIENT_IDS:
                 for value in text.split("\\"):
@@ -218,6 +237,7 @@ class PatientIdentifiers:
                         continue
                     if self._add_compact(value, ids, 5 if tag == 0x00200010 else _SHORTEST_ID):
                         numbers.add(value.strip("\0 ").lower())
+                        digits.update(_digits_alone(value))
             elif tag in _PLACES:
                 for line in re.split(r"[\\\r\n]", text):
                     self._add_compact(line, phrases, 8)
@@ -235,8 +255,17 @@ class PatientIdentifiers:
         self.ids = frozenset(ids)
         self.phrases = frozenset(phrases)
         self.dates = frozenset(dates)
-        self.numbers = frozenset(numbers)
+        self.numbers = frozenset(numbers | digits)
+        self._digits = frozenset(digits)
         self.pairs = frozenset(pairs)
+        self.joined = frozenset(
+            whole
+            for family, given in pairs
+            for whole in (family + given, given + family)
+            if len(whole) >= _SHORTEST_JOINED and family != given and whole not in ORDINARY_WORDS
+        )
+        self._inside = tuple(value for value in ids if len(value) >= _SHORTEST_INSIDE and not value.isalpha())
+        self._long_names = tuple(name for name in names if len(name) >= SHORTEST_IN_WORD)
         self._short_dates = frozenset(date[2:] for date in dates)
         self._months = frozenset(date[:6] for date in dates)
 
@@ -310,7 +339,7 @@ class PatientIdentifiers:
     def _find_names(self, words: list[tuple[int, int, str]], hit: list[bool], text: str) -> None:
         strong_at = []
         for index, (start, end, word) in enumerate(words):
-            if word in self.names or word in self.people:
+            if word in self.names or word in self.people or self._holds_name(word):
                 strong = True
             else:
                 strong = not text[start:end].isascii() and any(
@@ -343,12 +372,26 @@ class PatientIdentifiers:
                 elif before in self.weak and before != word and len(word) > 1 and len(before) > 1:
                     hit[index] = hit[index - 1] = True
 
+    def _holds_name(self, word: str) -> bool:
+        """Tell whether a name of the patient is stuck to digits (mueller2), or to anything if it is long."""
+        if len(word) <= SHORTEST_BESIDE_DIGITS:
+            return False
+        letters = word.strip("0123456789")
+        if len(letters) != len(word) and len(letters) >= SHORTEST_BESIDE_DIGITS and letters in self.names:
+            return True
+        return len(word) > SHORTEST_IN_WORD and any(name in word for name in self._long_names)
+
     def _find_compact(self, words: list[tuple[int, int, str]], hit: list[bool]) -> None:
-        inside = [value for value in self.ids if len(value) >= _SHORTEST_INSIDE and not value.isalpha()]
+        inside = self._inside if not self.joined else (*self._inside, *self.joined)
         for length in range(1, min(self._longest + 2, len(words)) + 1):
             for index in range(len(words) - length + 1):
                 joined = "".join(word for _, _, word in words[index : index + length])
-                found = joined in self.ids or joined in self.phrases or (length > 1 and joined in self.names)
+                found = (
+                    joined in self.ids
+                    or joined in self._digits
+                    or joined in self.phrases
+                    or (length > 1 and joined in self.names)
+                )
                 # What is found in fewer words is not looked for in more.
                 if found or (
                     len(joined) > _SHORTEST_INSIDE
@@ -359,10 +402,8 @@ class PatientIdentifiers:
 
     def _find_dates(self, words: list[tuple[int, int, str]], hit: list[bool], text: str) -> None:
         for index, (_, _, word) in enumerate(words):
-            if any(date in self.dates for date in _dates_in_word(word)) or (
-                len(word) == 6
-                and word.isdigit()
-                and (word in self._short_dates or word[4:] + word[2:4] + word[:2] in self._short_dates)
+            if any(date in self.dates for date in _dates_in_word(word)) or any(
+                date in self._short_dates for date in _short_dates_in_word(word)
             ):
                 hit[index] = True
             if self.birth_date and word == self.birth_date[:4] and index and words[index - 1][2] in _BORN:
@@ -375,9 +416,8 @@ class PatientIdentifiers:
                 if not parts[0].isalpha():
                     parts[0] = _LETTERS_BEFORE.sub("", parts[0])
                 parts[2] = _LETTERS_AFTER.sub("", parts[2])
-                if any(date in self.dates for date in written_dates(*parts)) or (
-                    all(len(part) <= 2 and part.isdigit() for part in parts)
-                    and any(date in self._short_dates for date in _short_forms(*parts))
+                if any(date in self.dates for date in written_dates(*parts)) or any(
+                    date in self._short_dates for date in short_written_dates(*parts)
                 ):
                     hit[index : index + 3] = [True] * 3
             elif word in _MONTHS and len(trio) > 1 and f"{trio[1][2]}{_MONTHS[word]:02}" in self._months:
@@ -439,6 +479,25 @@ def _dates_in_word(word: str) -> Iterator[str]:
         yield from written_dates(*found.groups())
 
 
+def _short_dates_in_word(word: str) -> Iterator[str]:
+    """Yield the dates that one word may be where the year has two digits, as YYMMDD."""
+    if len(word) == 6 and word.isdigit():
+        yield word
+        yield word[4:] + word[2:4] + word[:2]
+    elif 6 <= len(word) <= 13 and (found := _DAY_MONTH_YEAR.fullmatch(word)):
+        yield from short_written_dates(*found.groups())
+
+
+def _digits_alone(value: str) -> Iterator[str]:
+    """Yield an identifier as somebody writes it who leaves out its letters, separators or leading zeros."""
+    bare = "".join(_WORD.findall(value)).lower()
+    digits = re.sub("[^0-9]", "", value)
+    whole = bare.lstrip("0")
+    for form in {whole, digits, digits.lstrip("0")} - {bare}:
+        if len(form) >= (5 if form == whole else _SHORTEST_INSIDE) and form.isascii() and len(set(form)) > 2:
+            yield form
+
+
 def written_dates(first: str, second: str, third: str) -> Iterator[str]:
     """Yield the dates that three parts may mean, as YYYYMMDD: year first or last, days before months or after.
 
@@ -463,9 +522,22 @@ def written_dates(first: str, second: str, third: str) -> Iterator[str]:
         yield c + a + b
 
 
-def _short_forms(first: str, second: str, third: str) -> Iterator[str]:
-    a, b, c = (part.zfill(2) for part in (first, second, third))
-    yield from (a + b + c, c + b + a, c + a + b)
+def short_written_dates(first: str, second: str, third: str) -> Iterator[str]:
+    """Yield the dates that three parts may mean where the year has two digits, as YYMMDD.
+
+    Parameters
+    ----------
+    first, second, third : str
+        Folded words, as for `written_dates`.
+
+    Yields
+    ------
+    str
+    """
+    parts = [f"{_MONTHS[part]:02}" if part in _MONTHS else _ordinal(part) for part in (first, second, third)]
+    if all(len(part) <= 2 and part.isascii() and part.isdigit() for part in parts):
+        a, b, c = (part.zfill(2) for part in parts)
+        yield from (a + b + c, c + b + a, c + a + b)
 
 
 def _ordinal(part: str) -> str:

@@ -33,6 +33,8 @@ __all__ = ["verify"]
 _LAYOUTS: Final = 10_000
 
 _NAMES: Final = frozenset({0x00100010, 0x00101001, 0x00101005, 0x00101060})
+_PATIENT_NAME: Final = 0x00100010
+_PATIENT_ID: Final = 0x00100020
 _BIRTH_DATE: Final = 0x00100030
 _CHARACTER_SET: Final = 0x00080005
 _UIDS: Final = frozenset({0x00080016, 0x00080018, 0x0020000D, 0x0020000E})
@@ -56,6 +58,9 @@ _CODED: Final = frozenset(
 _FREE: Final = frozenset((b"AE", b"LO", b"LT", b"PN", b"SH", b"ST", b"UC", b"UR", b"UT"))
 _BYTES: Final = frozenset((b"OB", b"OL", b"OV", b"OW", b"UN"))
 _NUMERALS: Final = frozenset((b"AS", b"DA", b"DS", b"DT", b"IS", b"TM", b"UI"))
+_DECIMALS: Final = frozenset((b"DS", b"IS"))
+_NUMBERS: Final = frozenset((b"FD", b"FL", b"SL", b"SS", b"SV", b"UL", b"US", b"UV"))
+_MANY_NUMBERS: Final = 4096  # bytes: in tables and curves any pattern turns up by chance
 _UID_RUNS: Final = re.compile(rb"[0-9]+(?:\.[0-9]+){3,}")
 _seen_layouts: set[int] = set()
 
@@ -103,6 +108,9 @@ def verify(parts: Sequence[Part], tags: list[int], source: Source, known: Patien
     needles = _needles(original, _identifiers_kept(scan))
     if _is_clean(scan, needles, source):
         return
+    if _keeps_patient(scan, source):
+        # Rules that leave name and number at the top mean to leave those of sequences too.
+        needles = _needles(original, _identifiers_kept(scan, nested=True))
     places = list(dict.fromkeys(_places(scan, needles, source)))
     if places:
         raise Refused("identifier_left", f"the clean copy still holds {', '.join(places)}")
@@ -130,8 +138,28 @@ def _check_layout(parts: Sequence[Part], scan: Scan) -> None:
         _seen_layouts.add(layout)
 
 
-def _identifiers_kept(scan: Scan) -> PatientIdentifiers:
-    """Collect what the copy holds in the identifiers' own places."""
+def _keeps_patient(scan: Scan, source: Source) -> bool:
+    """Tell whether the copy still says who the patient is where it says so, as rules for phantoms have it."""
+    before = {
+        element.tag: source.value(element).strip(b"\0 ")
+        for element in source.elements
+        if element.tag in (_PATIENT_NAME, _PATIENT_ID) and element.items is None
+    }
+    before = {tag: value for tag, value in before.items() if value}
+    after = {tag: scan.data[start:stop].strip(b"\0 ") for tag, _, start, stop in _top_entries(scan) if tag in before}
+    return bool(before) and after == before
+
+
+def _top_entries(scan: Scan) -> Iterator[tuple[int, bytes, int, int]]:
+    depth = 0
+    for entry in scan.entries:
+        if not depth:
+            yield entry
+        depth += (entry[1] == b"SQ") - (entry[0] == SEQUENCE_END)
+
+
+def _identifiers_kept(scan: Scan, *, nested: bool = False) -> PatientIdentifiers:
+    """Collect what the copy holds in the identifiers' own places; those inside sequences only if asked."""
     data = scan.data
     depth = 0
     codecs: tuple[str, ...] = ("iso8859",)
@@ -147,7 +175,9 @@ def _identifiers_kept(scan: Scan) -> PatientIdentifiers:
             codecs = _codecs(data[start:stop])
         elif vr in (b"DA", b"DT"):
             values.append((0 if depth else tag, "DA", data[start : start + 10 if vr == b"DT" else stop]))
-        elif (vr == b"PN" and (not depth or tag not in _NAMES)) or (not depth and is_identifying(tag, "")):
+        elif (vr == b"PN" and (nested or not depth or tag not in _NAMES)) or (
+            (nested or not depth) and is_identifying(tag, "")
+        ):
             values.append((tag, vr.decode(), data[start:stop]))
     return _kept(tuple(dict.fromkeys(values)), codecs)
 
@@ -169,6 +199,8 @@ def _is_clean(scan: Scan, needles: Needles, source: Source) -> bool:
     coded: list[bytes] = []
     opaque: list[bytes] = []
     numerals: list[bytes] = []
+    decimals: list[bytes] = []
+    numbers: list[bytes] = []
     for tag, vr, start, stop in scan.entries:
         if start == stop:
             continue
@@ -178,10 +210,14 @@ def _is_clean(scan: Scan, needles: Needles, source: Source) -> bool:
             coded.append(data[start:stop])
         elif vr in _NUMERALS:
             numerals.append(data[start:stop])
+            if vr in _DECIMALS:
+                decimals.append(data[start:stop])
             if tag == _BIRTH_DATE and data[start:stop].decode("latin-1") == needles.birth_date:
                 return False
         elif vr in _BYTES and tag not in _PIXELS:
             opaque.append(data[start:stop])
+        elif vr in _NUMBERS and stop - start <= _MANY_NUMBERS:
+            numbers.append(data[start:stop])
     texts = b"\n".join(free)
     if (not texts.isascii() or b"\x1b" in texts) and any(
         needles.kinds_in_string(decode_bytes(value, list(codecs), set())) for value, codecs in _foreign_texts(scan)
@@ -191,6 +227,10 @@ def _is_clean(scan: Scan, needles: Needles, source: Source) -> bool:
     if needles.kinds_in_text(lower) or needles.kinds_in_text(b"\n".join(coded).lower(), coded=True):
         return False
     if needles.kinds_in_numerals(b"\\".join(numerals).lower()):
+        return False
+    if needles.kinds_in_decimals(b"\\".join(decimals)):
+        return False
+    if needles.kinds_in_numbers(b"\xff\xff\xff".join(numbers), little=scan.little):
         return False
     if opaque and any(needles.kinds_in_bytes(value.lower()) for value in opaque):
         return False
@@ -247,6 +287,8 @@ def _places(scan: Scan, needles: Needles, source: Source) -> Iterator[str]:
         lower = value.lower()
         if vr in _NUMERALS:
             kinds |= needles.kinds_in_numerals(lower)
+            if vr in _DECIMALS:
+                kinds |= needles.kinds_in_decimals(value)
             if tag == _BIRTH_DATE and value.decode("latin-1") == needles.birth_date:
                 kinds.add("date")
         elif vr in _FREE or vr == b"CS":
@@ -260,6 +302,8 @@ def _places(scan: Scan, needles: Needles, source: Source) -> Iterator[str]:
                 kinds = _in_name(kinds, tag, needles, lower)
         elif vr in _BYTES and tag not in _PIXELS:
             kinds |= needles.kinds_in_bytes(lower)
+        elif vr in _NUMBERS and len(value) <= _MANY_NUMBERS:
+            kinds |= needles.kinds_in_numbers(value, little=scan.little)
         yield from (f"{_ARTICLES[kind]} in {path}" for kind in sorted(kinds))
 
 

@@ -167,6 +167,8 @@ def _leaves(
         here = (*path, element.tag)
         if element.items is None:
             yield here, little_endian_value(source, element, encoding)
+        elif not element.items:
+            yield here, b""  # an empty private sequence is an empty element where the VR is not written
         else:
             for index, item in enumerate(element.items):
                 yield from _leaves(source, item.elements, element.item_encoding, (*here, index))

@@ -67,7 +67,8 @@ def echoes(person: Person) -> Iterator[tuple[str, str, int, str, Any]]:
         "run together": f"{family}{given}".replace(" ", ""),
         "run together, given name first": f"{given}{family}".replace(" ", "").lower(),
         "stuck to digits": f"{family.lower()}1",
-        "inside a word": f"xx{family.lower()}xx",
+        "an initial stuck to it": f"{given[0]}{family}".lower(),
+        "inside a longer word": f"{family}sche Methode",
         "initial and family name": f"{given[0]}.{family}",
     }
     for form, text in names.items():
@@ -161,7 +162,7 @@ def is_found(person: Person, tag: int, vr: str, value: Any) -> bool:
     buffer = BytesIO()
     copy.save_as(buffer, enforce_file_format=True)
     try:
-        verify(buffer.getvalue(), [int(element.tag) for element in copy], read(original))
+        verify([buffer.getvalue()], [int(element.tag) for element in copy], read(original))
     except Refused as refusal:
         return refusal.reason_code == "identifier_left"
     return False

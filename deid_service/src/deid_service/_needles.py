@@ -11,6 +11,7 @@ from deid_service.descriptors import (
     MONTH_NAMES,
     SHORTEST_BESIDE_DIGITS,
     SHORTEST_IN_WORD,
+    STUCK_LETTERS,
     PatientIdentifiers,
     fold,
     short_written_dates,
@@ -159,12 +160,7 @@ class Needles:
         words = set(re.findall(r"[^\W_]+", folded))
         if words & self.names or any(name in folded for name in self.unspaced):
             kinds.add("name")
-        if any(
-            name in folded
-            and (len(name) >= SHORTEST_IN_WORD or any(word.strip("0123456789") == name for word in words))
-            for name in self.names
-            if len(name) >= SHORTEST_BESIDE_DIGITS
-        ):
+        if any(_holds(word.strip("0123456789"), self.names) for word in words):
             kinds.add("name")
         if self.joined and any(raw.decode("latin-1") in "".join(re.findall(r"[^\W_]+", folded)) for raw in self.joined):
             kinds.add("name")
@@ -220,17 +216,31 @@ def _pairs_of(words: Set[str]) -> list[tuple[str, bytes]]:
 
 
 def _stands_out(word: str, raw: bytes, texts: bytes) -> bool:
-    """Tell whether a name stands by itself, beside digits only, or, if it is long, anywhere."""
-    if len(word) >= SHORTEST_IN_WORD or stands_in(raw, texts):
-        return True
+    """Tell whether a name stands by itself, beside digits, or, if it is long, beside a letter or two."""
     if len(word) < SHORTEST_BESIDE_DIGITS:
-        return False
+        return stands_in(raw, texts)
+    stuck = STUCK_LETTERS if len(word) >= SHORTEST_IN_WORD else 0
     position = texts.find(raw)
     while position >= 0:
-        if not texts[position - 1 : position].isalpha() and not texts[position + len(raw) :][:1].isalpha():
+        end = position + len(raw)
+        before, after = texts[max(position - stuck - 1, 0) : position], texts[end : end + stuck + 1]
+        if _letters(before[::-1]) + _letters(after) <= stuck:
             return True
         position = texts.find(raw, position + 1)
     return False
+
+
+def _holds(word: str, names: Set[str]) -> bool:
+    if len(word) < SHORTEST_BESIDE_DIGITS:
+        return False
+    return word in names or any(
+        name in word for name in names if len(name) >= SHORTEST_IN_WORD and len(word) - len(name) <= STUCK_LETTERS
+    )
+
+
+def _letters(beside: bytes) -> int:
+    """Count the letters with which a piece of text begins."""
+    return next((at for at in range(len(beside)) if not beside[at : at + 1].isalpha()), len(beside))
 
 
 def _beside_signs(year: str) -> Iterator[str]:

@@ -22,6 +22,7 @@ __all__ = [
     "MONTH_NAMES",
     "SHORTEST_BESIDE_DIGITS",
     "SHORTEST_IN_WORD",
+    "STUCK_LETTERS",
     "PatientIdentifiers",
     "clean_text",
     "fold",
@@ -78,7 +79,10 @@ SHORTEST_BESIDE_DIGITS: Final = 5
 """Letters of a name that counts although digits are stuck to it."""
 
 SHORTEST_IN_WORD: Final = 8
-"""Letters of a name that counts inside any word."""
+"""Letters of a name that counts with an initial or an ending stuck to it."""
+
+STUCK_LETTERS: Final = 2
+"""How many letters may be stuck to it: emustermann, Mustermanns. More make it another word."""
 
 _MONTHS: Final = {
     name: number
@@ -373,13 +377,15 @@ class PatientIdentifiers:
                     hit[index] = hit[index - 1] = True
 
     def _holds_name(self, word: str) -> bool:
-        """Tell whether a name of the patient is stuck to digits (mueller2), or to anything if it is long."""
+        """Tell whether a name of the patient is stuck to digits (mueller2), or to a letter or two if it is long."""
         if len(word) <= SHORTEST_BESIDE_DIGITS:
             return False
         letters = word.strip("0123456789")
         if len(letters) != len(word) and len(letters) >= SHORTEST_BESIDE_DIGITS and letters in self.names:
             return True
-        return len(word) > SHORTEST_IN_WORD and any(name in word for name in self._long_names)
+        return len(letters) > SHORTEST_IN_WORD and any(
+            name in letters for name in self._long_names if len(letters) - len(name) <= STUCK_LETTERS
+        )
 
     def _find_compact(self, words: list[tuple[int, int, str]], hit: list[bool]) -> None:
         inside = self._inside if not self.joined else (*self._inside, *self.joined)

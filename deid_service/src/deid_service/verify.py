@@ -25,6 +25,7 @@ from deid_service._needles import Needles, stands_in
 from deid_service._scan import ITEM, SEQUENCE_END, Scan, UnreadableError
 from deid_service.descriptors import PatientIdentifiers, identifiers_of, is_identifying
 from deid_service.errors import Refused
+from deid_service.pixels.documents import kind_of_bytes
 from deid_service.wire import Element, Source
 from dicom_query import tag_text
 
@@ -39,6 +40,8 @@ _BIRTH_DATE: Final = 0x00100030
 _CHARACTER_SET: Final = 0x00080005
 _UIDS: Final = frozenset({0x00080016, 0x00080018, 0x0020000D, 0x0020000E})
 _PIXELS: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
+# Pixel data, and the document that a rule lets pass.
+_LOOKED_AT: Final = _PIXELS | {0x00420011}
 _META: Final = frozenset(0x00020000 | number for number in (0x00, 0x01, 0x02, 0x03, 0x10, 0x12, 0x13))
 # Words of a vocabulary, or our own: a Mr. Sharp is no reason to hold back every image of a vendor's sharp kernel.
 _CODED: Final = frozenset(
@@ -95,7 +98,8 @@ def verify(parts: Sequence[Part], tags: list[int], source: Source, known: Patien
     Refused
         ``verification_failed`` if the copy reads as something else than was meant, holds anything before or in its file
         meta information that we do not write, or cannot be read by pydicom; ``identifier_left`` if an identifier is
-        found. The message names place and kind, never the value.
+        found; ``encapsulated_document`` if an element of bytes holds a document, picture or archive that nobody
+        looked into. The message names place and kind, never the value.
     """
     try:
         scan = Scan(parts)
@@ -104,6 +108,7 @@ def verify(parts: Sequence[Part], tags: list[int], source: Source, known: Patien
     if scan.top != tags or not scan.meta.keys() <= _META:
         raise Refused("verification_failed")
     _check_layout(parts, scan)
+    _refuse_documents(scan)
     original = known or identifiers_of(source)
     needles = _needles(original, _identifiers_kept(scan))
     if _is_clean(scan, needles, source):
@@ -136,6 +141,16 @@ def _check_layout(parts: Sequence[Part], scan: Scan) -> None:
         raise Refused("verification_failed", "pydicom reads the clean copy differently")
     if len(_seen_layouts) < _LAYOUTS:
         _seen_layouts.add(layout)
+
+
+def _refuse_documents(scan: Scan) -> None:
+    """Refuse pictures and documents where none are expected, as in private elements."""
+    for tag, vr, start, stop in scan.entries:
+        if vr in _BYTES and stop - start >= 8 and tag not in _LOOKED_AT:
+            kind = kind_of_bytes(scan.data[start:stop])
+            if kind:
+                place = tag_text(tag)
+                raise Refused("encapsulated_document", f"{place} holds data of the kind {kind}; a rule can delete it")
 
 
 def _keeps_patient(scan: Scan, source: Source) -> bool:

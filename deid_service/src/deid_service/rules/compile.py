@@ -4,7 +4,9 @@ The order of transformations is fixed whatever the file's order: ShiftDateTime, 
 DeleteTags. For each element the last rule that speaks decides, on the original value, so nothing is ever applied twice:
 an element that is shifted and deleted is deleted, one that two rules randomise follows the later rule.
 
-Where no transformation speaks, the profile does, if the rules file has one (:mod:`deid_service.profiles`).
+Where no transformation speaks, the profile does, if the rules file has one (:mod:`deid_service.profiles`). Where
+neither does, an element stays, but for what shows more than the image itself: overlays, curves and icons go, and so do
+pixels in sequences.
 
 A decision depends only on the element's tag, value representation and private creator and on the sequences above it,
 so it is made once for each such place and then looked up. What a profile decides depends on the kind of object besides:
@@ -39,6 +41,8 @@ __all__ = ["Action", "Decision", "Entry", "Level", "Plan"]
 _REMEMBERED: Final = 50_000
 _DATES: Final = frozenset({"DA", "DT", "TM"})
 _CHARACTER_SET: Final = 0x00080005
+_ICONS: Final = 0x00880200
+_PIXELS: Final = 0x7FE0
 
 
 class Action(Enum):
@@ -185,7 +189,12 @@ class Level:
                     if isinstance(rule, DeleteTags):
                         return Decision(Action.EMPTY if rule.empty else Action.REMOVE, as_vr, rule)
                     return Decision(action, as_vr, rule)
+        if self._parents and tag >> 16 == _PIXELS and all(step.tag != _ICONS for step in self._parents):
+            # No standard sequence but that of icons holds pixels: nobody would look for them there.
+            return Decision(Action.REMOVE, vrs[0])
         policy = self._plan.policy
+        if policy is None and not self._plan.pixels.unchecked and _shows_more(tag):
+            return Decision(Action.REMOVE, vrs[0])
         if (
             policy is not None
             and self._exceptions is not None
@@ -285,6 +294,11 @@ class Plan:
         self.top = Level(
             self, (), _NO_TYPES if profile is None else types_of(known_sop_classes().get(sop_class), refers=refers)
         )
+
+
+def _shows_more(tag: int) -> bool:
+    """Tell whether an element shows something beside the image: overlay, curve, icon (PS3.3 C.9.2, C.7.6.1.1.6)."""
+    return tag == _ICONS or (not tag & 0x00010000 and tag >> 24 in (0x50, 0x60))
 
 
 def _matches(level: PatternLevel, tag: int, vrs: tuple[str, ...], creator: str | None) -> bool:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from deid_service import Cleaned, Deidentifier, PseudonymKey, Refused, default_rules_path, load_rules
+from deid_service import Cleaned, Deidentifier, PseudonymKey, Refused, _scan, default_rules_path, load_rules
 from deid_service._buffers import (
     LARGE,
     PartsReader,
@@ -34,7 +34,7 @@ from deid_service._buffers import (
 )
 from deid_service._scan import Scan, UnreadableError
 from deid_service.engine import dataset_of
-from deid_service.wire import read
+from deid_service.wire import read, reader
 from tests.bench.memory import peak_of, write_multi_frame
 
 from .conftest import ct_slice, to_bytes
@@ -215,6 +215,28 @@ def test_fragments_in_a_view_are_walked_to_their_end():
             Scan([head, wrong])
 
 
+@given(
+    st.lists(st.binary(max_size=30) | st.integers(0, 300).map(bytes), max_size=5).map(b"".join),
+    st.integers(1, 60),
+    st.integers(1, 60),
+)
+def test_deflated_data_set_is_inflated_whole_by_both_readers(content, piece, inflated):
+    deflater = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    deflated = deflater.compress(content) + deflater.flush()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_scan, "_PIECE", piece)
+        patch.setattr(_scan, "_INFLATED_PIECE", inflated)
+        patch.setattr(reader, "_DEFLATED_PIECE", piece)
+        patch.setattr(reader, "_INFLATED_PIECE", inflated)
+        for padding in (b"", b"\0"):
+            assert b"".join(_scan._inflated([b"head" + deflated, padding], 4)) == content
+            assert b"".join(_scan._inflated([b"head", memoryview(deflated), padding], 4)) == content
+            assert reader._inflate(b"head" + deflated + padding, 4)[:] == content
+        for wrong in (deflated + b"\0x", deflated[:-1]):
+            with pytest.raises((UnreadableError, zlib.error)):
+                b"".join(_scan._inflated([b"head", wrong], 4))
+
+
 def test_labels_of_a_large_file_see_all_but_its_bulk(tmp_path):
     path = tmp_path / "large.dcm"
     write_multi_frame(path, LARGE + 2**20)
@@ -233,7 +255,7 @@ def test_labels_of_a_large_file_see_all_but_its_bulk(tmp_path):
 def test_large_instance_is_cleaned_within_little_memory(tmp_path, deflated):
     original, copy, key = tmp_path / "original.dcm", tmp_path / "copy.dcm", tmp_path / "key"
     PseudonymKey.generate(key)
-    size = 200 * 2**20
+    size = 128 * 2**20
     write_multi_frame(original, size)
     if deflated:
         _deflate(original)

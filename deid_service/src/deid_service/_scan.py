@@ -240,13 +240,19 @@ def _inflated(parts: Sequence[Part], start: int) -> Iterator[bytes]:
         view = memoryview(part)
         for place in range(start, len(view), _PIECE):
             waiting: bytes | memoryview = view[place : place + _PIECE]
-            while len(waiting):
+            # After its end the decompressor goes on saying that it has something left.
+            while len(waiting) and not inflater.eof:
                 yield inflater.decompress(waiting, _INFLATED_PIECE)
                 waiting = inflater.unconsumed_tail
+            if inflater.eof and bytes(waiting).strip(b"\0"):
+                raise UnreadableError("deflated")
         start = 0
-    while chunk := inflater.decompress(b"", _INFLATED_PIECE):
+    while not inflater.eof:
+        chunk = inflater.decompress(b"", _INFLATED_PIECE)
+        if not chunk and not inflater.eof:
+            raise UnreadableError("deflated")
         yield chunk
-    if not inflater.eof:
+    if inflater.unused_data.strip(b"\0"):
         raise UnreadableError("deflated")
 
 

@@ -118,6 +118,12 @@ class Tokens:
             raise ApiError(401, "token_invalid", "Nobody holds this token.")
         return self.actors[token]
 
+    async def person(self, name: str) -> Actor:
+        found = next((actor for actor in self.actors.values() if actor.name == name), None)
+        if found is None:
+            raise ApiError(404, "not_found", "The Hub has no such user.")
+        return found
+
     async def close(self) -> None:
         pass
 
@@ -144,7 +150,9 @@ class Served:
 def serving(settings: GatewaySettings, authenticator: Any = None) -> Iterator[Served]:
     """Serve a gateway on a free port beside the block."""
     port = free_port()
-    settings = replace(settings, service_url=f"http://127.0.0.1:{port}")
+    root = f"http://127.0.0.1:{port}"
+    # dicomweb-client sends a Host without the port, so the address that answers name is set, as the Hub does.
+    settings = replace(settings, service_url=root, public_url=f"{root}/services/pacs/")
     tokens = Tokens() if authenticator is None else authenticator
     url = f"http://127.0.0.1:{port}/services/pacs/api/v1/"
     with Looped() as looped, httpx.Client(base_url=url, timeout=30, trust_env=False) as client:

@@ -26,6 +26,37 @@ FOREIGN = {
     ("GET", "exports/{id}"): (200, 404, 404),
     ("DELETE", "exports/{id}"): (200, 404, 404),
     ("POST", "exports/{id}/resume"): (202, 404, 404),
+    ("POST", "viewer-address"): (201, 404, 404),
+    ("GET", "viewer-address"): (200, 200, 200),
+    ("DELETE", "viewer-address/{id}"): (200, 404, 404),
+    ("GET", "dicom-web/studies"): (200, 204, 204),
+    ("GET", "dicom-web/series"): (200, 204, 204),
+    ("GET", "dicom-web/instances"): (200, 204, 204),
+    **{
+        ("GET", f"dicom-web/{path}"): (200, 404, 404)
+        for path in (
+            "studies/{study}/series",
+            "studies/{study}/instances",
+            "studies/{study}/series/{series}/instances",
+            "studies/{study}",
+            "studies/{study}/series/{series}",
+            "studies/{study}/metadata",
+            "studies/{study}/series/{series}/metadata",
+            "studies/{study}/thumbnail",
+            "studies/{study}/series/{series}/thumbnail",
+            *(
+                "studies/{study}/series/{series}/instances/{instance}" + below
+                for below in (
+                    *("", "/metadata", "/frames/{frames}", "/bulkdata/{element}", "/rendered", "/thumbnail"),
+                    *("/frames/{frames}/rendered", "/frames/{frames}/thumbnail"),
+                )
+            ),
+        )
+    },
+    ("POST", "dicom-web/studies"): (405, 405, 405),
+    ("POST", "dicom-web/studies/{study}"): (405, 405, 405),
+    ("GET", "dicom-web/workitems"): (501, 501, 501),
+    ("POST", "dicom-web/workitems"): (501, 501, 501),
 }
 
 
@@ -58,18 +89,32 @@ def asking(archive, tmp_path_factory):
         ids: dict[str, str] = {}
 
         def ask(method: str, path: str, headers: dict[str, str]) -> httpx.Response:
-            if "{id}" in path and "id" not in ids:
+            if path.startswith("viewer-address/") and "address" not in ids:
+                ids["address"] = served.post("viewer-address", users["ada"], {}).json()["id"]
+            if "exports/{id}" in path and "id" not in ids:
                 ids["id"] = served.post("exports", users["ada"], export).json()["id"]
             body = None
             if method == "POST":
                 body = {"query": f"SOPInstanceUID StrEquals {uid}", "level": "instance"}
+                body = {"viewer-address": {"studies": [str(mr.StudyInstanceUID)]}}.get(path, body)
                 body = {"exports": export, "exports/{id}/resume": {"credentials": KEYS}}.get(path, body)
             params = (
                 {"query": f"SOPInstanceUID StrEquals {uid}", "level": "instance"} if path in ("search", "count") else {}
             )
+            if path in ("dicom-web/studies", "dicom-web/series", "dicom-web/instances"):
+                params = {"SOPInstanceUID": uid}
             if method == "POST":
                 params = {}
-            address = path.format(uid=uid, n=1, id=ids.get("id"))
+            address = path.format(
+                uid=uid,
+                n=1,
+                id=ids.get("address" if path.startswith("viewer-address/") else "id"),
+                study=mr.StudyInstanceUID,
+                series=mr.SeriesInstanceUID,
+                instance=uid,
+                frames=1,
+                element="7FE00010",
+            )
             return served.client.request(method, address, headers=headers, json=body, params=params)
 
         yield ask, users, uid

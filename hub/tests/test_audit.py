@@ -47,6 +47,7 @@ def test_a_read_leaves_one_line_in_both_places(archive):
         "count": 1,
         "bytes": len(archive.files[uid]),
         "decision": "allowed",
+        "via": None,
         "why": ["CT only: the instance matches Modality StrEquals CT"],
         "profiles": ["CT only"],
         "status": 200,

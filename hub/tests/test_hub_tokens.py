@@ -132,6 +132,41 @@ def test_a_revoked_token_stops_working_within_half_a_minute(hub):
     until(lambda: hub.pacs("me", token).status_code == 401, "the token refused", 30)
 
 
+def test_a_personal_address_goes_through_the_proxy_and_follows_the_hubs_groups(hub, archive):
+    token, _ = make_token(hub, "clara")
+    headers = {"Authorization": f"token {token}"}
+    made = httpx.post(f"{hub.url}services/pacs/api/v1/viewer-address", headers=headers, json={"minutes": 5})
+    assert made.status_code == 201, made.text
+    url = made.json()["url"]
+    assert url.startswith(f"{hub.url}services/pacs/api/v1/view/")
+
+    def sees() -> tuple[int, str | None]:
+        answer = httpx.get(f"{url}/instances", timeout=30)
+        return answer.status_code, answer.headers.get("x-total-count")
+
+    assert sees() == (200, str(len(archive.ct)))
+    assert hub.api("DELETE", "groups/ct-researchers/users", json={"users": ["clara"]}).status_code == 200
+    try:
+        until(lambda: sees() == (204, "0"), "the group gone", 20)
+    finally:
+        hub.api("POST", "groups/ct-researchers/users", json={"users": ["clara"]})
+    until(lambda: sees() == (200, str(len(archive.ct))), "the group back", 20)
+    for path in ("me", "search"):
+        assert httpx.get(url.replace("/dicom-web", f"/{path}")).status_code == 401
+    kept = (hub.folder / "audit.jsonl").read_text() + hub.log.read_text()
+    assert url.split("/")[-2] not in kept
+
+
+def test_an_address_ends_with_its_owner(hub):
+    hub.api("POST", "users/gina")
+    token, _ = make_token(hub, "gina")
+    url = f"{hub.url}services/pacs/api/v1/viewer-address"
+    made = httpx.post(url, headers={"Authorization": f"token {token}"}, json={}).json()
+    assert httpx.get(f"{made['url']}/studies").status_code == 204
+    assert hub.api("DELETE", "users/gina").status_code == 204
+    until(lambda: httpx.get(f"{made['url']}/studies").status_code == 404, "the address gone", 20)
+
+
 def test_neither_log_nor_audit_holds_a_token(hub, server_token):
     hub.pacs("me", server_token)
     kept = (hub.folder / "audit.jsonl").read_text() + hub.log.read_text()

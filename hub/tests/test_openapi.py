@@ -43,7 +43,7 @@ def test_it_has_every_route_and_no_other(spec):
         (method.upper(), path.lstrip("/"))
         for path, operations in spec["paths"].items()
         for method in operations
-        if method != "parameters"
+        if method not in ("parameters", "servers")
     }
     assert described == {(route.method, route.path) for route in ROUTES}
 
@@ -52,11 +52,31 @@ def test_only_health_is_open(spec):
     open_paths = {
         path
         for path, operations in spec["paths"].items()
-        for operation in operations.values()
-        if operation.get("security") == []
+        for name, operation in operations.items()
+        if name != "servers" and operation.get("security") == []
     }
     assert open_paths == {"/health"}
     assert {route.path for route in ROUTES if route.action is None} == {"health"}
+
+
+def test_personal_addresses_lead_to_dicomweb_and_nowhere_else(spec):
+    shown = {path.lstrip("/") for path, item in spec["paths"].items() if len(item.get("servers", ())) == 2}
+    assert shown == {route.path for route in ROUTES if route.by_address}
+    assert all(path.startswith("dicom-web/") for path in shown)
+
+
+def test_dicomweb_fits_its_schemas(archive, fits):
+    dataset, ada = archive.ct[0], archive.ada
+    series = f"dicom-web/studies/{dataset.StudyInstanceUID}/series/{dataset.SeriesInstanceUID}"
+    for path in ("dicom-web/studies", "dicom-web/series?includefield=all", f"{series}/instances", f"{series}/metadata"):
+        fits(archive.served.get(path, ada).json(), "/components/schemas/DicomJson")
+    made = archive.served.post("viewer-address", ada, {"studies": [str(dataset.StudyInstanceUID)], "minutes": 2})
+    assert made.status_code == 201
+    fits(made.json(), "/components/schemas/ViewerAddress")
+    for each in archive.served.get("viewer-address", ada).json()["addresses"]:
+        fits(each, "/components/schemas/ViewerAddress")
+    gone = archive.served.client.delete(f"viewer-address/{made.json()['id']}", headers=ada)
+    fits(gone.json(), "/components/schemas/ViewerAddress")
 
 
 def test_answers_fit_their_schemas(archive, fits):

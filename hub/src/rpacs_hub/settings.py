@@ -12,6 +12,9 @@ variable                       meaning
 ``RPACS_SEARCH_TIMEOUT``       seconds that one search may take in the database (default 20)
 ``RPACS_RENDER_CACHE_MB``      memory for decoded images, in MB (default 256)
 ``RPACS_RENDER_LIMIT_MB``      the largest file that the gateway decodes for pictures, in MB (default 1024)
+``RPACS_URL``                  the gateway's public address, for the addresses in its answers; else as the client says
+``RPACS_VIEWER_MINUTES``       the longest life of a personal viewer address (default 480); 0 = none can be made
+``RPACS_VIEWER_ORIGINS``       comma-separated origins of web viewers that may call DICOMweb from a browser (CORS)
 ``RPACS_INDEX_CONNECTIONS``    concurrent requests of the indexer to Orthanc (default 6)
 ``RPACS_INDEX_POLL``           seconds between two looks at an idle changes feed (default 0.5)
 ``RPACS_INDEX_RECONCILE``      seconds between two comparisons of the lists of instances (default 60)
@@ -69,6 +72,13 @@ def _research(env: Mapping[str, str]) -> str:
     return _address(env, "RPACS_RESEARCH_URL", "http://user:password@host:port", ("http", "https")).rstrip("/")
 
 
+def _public_url(env: Mapping[str, str]) -> str:
+    url = env.get("RPACS_URL", "").strip()
+    if url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
+        raise SettingsError("RPACS_URL is not an address.", "Such as https://hub.example.org/services/pacs/.")
+    return url.rstrip("/") + "/" if url else ""
+
+
 @dataclass(frozen=True)
 class IndexerSettings:
     """What the indexer needs. Addresses hold passwords, so they do not show in ``repr``."""
@@ -113,6 +123,9 @@ class GatewaySettings:
     search_timeout: float = 20.0
     render_cache_bytes: int = 256 << 20
     render_limit_bytes: int = 1 << 30
+    public_url: str = ""
+    viewer_minutes: float = 480
+    viewer_origins: tuple[str, ...] = ()
     service_name: str = "pacs"
     service_prefix: str = "/services/pacs/"
     service_url: str = "http://127.0.0.1:8100"
@@ -133,6 +146,13 @@ class GatewaySettings:
                 raise SettingsError(
                     f"RPACS_S3_ENDPOINTS holds {endpoint!r}.", "Give addresses such as https://s3.example.org."
                 )
+        origins = tuple(part.strip() for part in env.get("RPACS_VIEWER_ORIGINS", "").split(",") if part.strip())
+        for origin in origins:
+            parts = urlsplit(origin)
+            if parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}" or "@" in origin:
+                raise SettingsError(
+                    f"RPACS_VIEWER_ORIGINS holds {origin!r}.", "Give origins such as https://viewer.example.org."
+                )
         prefix = env.get("JUPYTERHUB_SERVICE_PREFIX", "/services/pacs/")
         return cls(
             database_url=_database(env),
@@ -144,6 +164,9 @@ class GatewaySettings:
             search_timeout=_number(env, "RPACS_SEARCH_TIMEOUT", 20, 0.1),
             render_cache_bytes=int(_number(env, "RPACS_RENDER_CACHE_MB", 256, 0) * (1 << 20)),
             render_limit_bytes=int(_number(env, "RPACS_RENDER_LIMIT_MB", 1024, 1) * (1 << 20)),
+            public_url=_public_url(env),
+            viewer_minutes=_number(env, "RPACS_VIEWER_MINUTES", 480, 0),
+            viewer_origins=origins,
             service_name=env.get("JUPYTERHUB_SERVICE_NAME") or "pacs",
             service_prefix="/" + prefix.strip("/") + "/",
             service_url=env.get("JUPYTERHUB_SERVICE_URL") or "http://127.0.0.1:8100",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rpacs._addresses import ViewerAddress
 from rpacs._client import Client, connect
 from rpacs._credentials import Credentials
 from rpacs._errors import (
@@ -52,6 +53,7 @@ __all__ = [
     "RpacsError",
     "Slice",
     "Unavailable",
+    "ViewerAddress",
     "browser",
     "connect",
 ]

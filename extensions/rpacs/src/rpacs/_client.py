@@ -14,6 +14,7 @@ import pydicom
 from PIL import Image
 from tqdm.auto import tqdm
 
+from rpacs._addresses import ViewerAddress, addresses_frame, study_uids
 from rpacs._credentials import Credentials
 from rpacs._errors import NotFound, NotLoggedIn, RpacsError, Unavailable
 from rpacs._frames import KEYS, check_level, level_of, search_frame, tags_frame
@@ -514,6 +515,66 @@ class Client:
             If you have no such export.
         """
         return Job(self._transport, ExportStatus.of(self._transport.get(f"exports/{quote(str(id), safe='')}")))
+
+    def viewer_address(
+        self,
+        studies: str | pd.DataFrame | pd.Series[Any] | pd.Index[Any] | Iterable[str] | None = None,
+        minutes: float | None = None,
+    ) -> ViewerAddress:
+        """Make a short-lived address of DICOMweb for a viewer that cannot send a header, such as OHIF or 3D Slicer.
+
+        Whoever has the address sees what you see until it ends: name the studies that you need.
+
+        Parameters
+        ----------
+        studies : str, DataFrame, Series, Index or iterable of str, optional
+            StudyInstanceUIDs, or a table of `search`; at most 100 studies. By default all that you may see.
+        minutes : float, optional
+            How long it lives, an hour by default; the operator sets the most.
+
+        Returns
+        -------
+        ViewerAddress
+            Its ``url`` is what the viewer is given; ``revoke()`` closes it.
+
+        Raises
+        ------
+        NotFound
+            If one of the studies does not exist, or you may not see it.
+        Unavailable
+            If you have too many open addresses.
+
+        Examples
+        --------
+        >>> pacs.viewer_address(study_uid).url  # doctest: +SKIP
+        """
+        body = {"studies": study_uids(studies), "minutes": minutes}
+        return ViewerAddress(self._transport, self._transport.post("viewer-address", body))
+
+    def viewer_addresses(self) -> pd.DataFrame:
+        """Return your open personal addresses, newest first, without what opens them.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Index ``id``; columns studies, created, expires, last_used.
+        """
+        return addresses_frame(self._transport.get("viewer-address"))
+
+    def revoke_viewer_address(self, id: str) -> None:  # noqa: A002 - the column it is read from
+        """Close a personal address at once.
+
+        Parameters
+        ----------
+        id : str
+            As in the index of `viewer_addresses`.
+
+        Raises
+        ------
+        NotFound
+            If you have no such open address.
+        """
+        self._transport.delete(f"viewer-address/{quote(str(id), safe='')}")
 
     def viewer(self, series_uid: str) -> Viewer:
         """Return a widget to scroll through a series.

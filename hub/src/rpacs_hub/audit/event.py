@@ -29,7 +29,9 @@ class AuditEvent:
     action
         What was asked for, a `rpacs_hub.permissions.Action`.
     reason
-        What the user gave in ``X-Access-Reason``.
+        What the user gave in ``X-Access-Reason``, or when the personal address was made.
+    via
+        Identifier of the personal viewer address that the request came by or that it made; None for a Hub token.
     query, level
         What was searched for.
     identifiers
@@ -67,6 +69,7 @@ class AuditEvent:
     decision: str = "denied"
     why: list[str] = field(default_factory=list)
     profiles: list[str] = field(default_factory=list)
+    via: str | None = None
     status: int = 0
     milliseconds: float = 0.0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from rpacs_hub.permissions import Action, Actor, Collection, Decision, Instance,
 
 if TYPE_CHECKING:
     from rpacs_hub.gateway.app import Services
+    from rpacs_hub.gateway.viewer_addresses import ViewerAddress
 
 __all__ = ["ApiError", "Call", "Endpoint", "Reply", "Route", "known_keys"]
 
@@ -92,6 +93,14 @@ class Call:
         The decoded JSON body of a POST, None elsewhere.
     event
         The audit line in the making.
+    all_arguments
+        Parameters of the query string, every one.
+    accept
+        The header ``Accept``.
+    base
+        Absolute address of the API as the client reaches it, ending in ``/``; below a personal address, that one.
+    address
+        The personal address that the request came by; None for a Hub token.
     """
 
     services: Services
@@ -100,6 +109,10 @@ class Call:
     arguments: Mapping[str, str]
     body: Any
     event: AuditEvent
+    all_arguments: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    accept: str = ""
+    base: str = ""
+    address: ViewerAddress | None = None
 
     def decide(self, action: Action, resource: Instance | Collection) -> Decision:
         """Decide by the permissions in force and put the decision into the audit line."""
@@ -144,12 +157,15 @@ class Route:
         What answers.
     action
         What it is called in the audit; None for the one open address that hands out nothing.
+    by_address
+        Whether personal addresses lead here as well, below ``view/{token}/``.
     """
 
     method: str
     path: str
     endpoint: Endpoint
     action: Action | None
+    by_address: bool = False
 
     @property
     def pattern(self) -> str:

@@ -9,7 +9,7 @@ import re
 import secrets
 import time
 import traceback
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ from rpacs_hub.errors import (
 from rpacs_hub.exports import ExportConflict, ExportError, ExportNotFound
 from rpacs_hub.gateway._exchange import ApiError, Call, Reply, Route
 from rpacs_hub.gateway.auth import bearer_token
+from rpacs_hub.gateway.viewer_addresses import ViewerAddress, without_token
 from rpacs_hub.permissions import Action, Actor
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ class ApiHandler(web.RequestHandler):
         self.clear_header("Server")
         self.set_header("Cache-Control", "no-store")
         self.set_header("X-Content-Type-Options", "nosniff")
+        # A page that shows what came from here must not tell others the address: it may be a personal one.
+        self.set_header("Referrer-Policy", "no-referrer")
 
     def check_xsrf_cookie(self) -> None:
         """Do nothing: cookies are no credentials here."""
@@ -117,16 +120,24 @@ class ApiHandler(web.RequestHandler):
     async def _serve(self, **path: str) -> None:
         method = self.request.method or ""
         route = self.routes.get(method)
+        if method == "OPTIONS" and self._allow_origin():
+            await self._preflight()
+            return
+        self._allow_origin()
         event = AuditEvent(
             self.request_id,
             remote=self.request.remote_ip or "",
             method=method,
-            path=self.request.path[:500],
+            path=without_token(self.request.path)[:500],
             action=str(route.action if route and route.action else Action.UNKNOWN),
             reason=_header(self.request, "X-Access-Reason"),
         )
         try:
             reply = await self._answer(route, event, path)
+        except web.HTTPError:
+            # tornado's own: parameters that are no UTF-8, for one.
+            reply = error_reply(ApiError(400, "request_invalid", "The request cannot be understood."))
+            event.decision = "error"
         except HubError as error:
             reply = error_reply(error)
             event.decision = "denied" if reply.status in (401, 403) or event.decision == "denied" else "error"
@@ -141,7 +152,7 @@ class ApiHandler(web.RequestHandler):
             event.bytes = reply.length if reply.stream is not None else len(body)
             event.milliseconds = round((time.monotonic() - self.started) * 1000, 1)
             audited = route is None or route.action is not None
-            if audited and event.user is None and reply.status == 401:
+            if audited and event.user is None and reply.status in (401, 404):
                 audited = self.services.refusals.keep(event.remote)
             if audited:
                 try:
@@ -159,11 +170,10 @@ class ApiHandler(web.RequestHandler):
     get = post = put = patch = delete = head = options = _serve
 
     async def _answer(self, route: Route | None, event: AuditEvent, path: Mapping[str, str]) -> Reply:
-        actor = _NOBODY
+        actor, address = _NOBODY, None
         names = self.request.arguments
         if route is None or route.action is not None:
-            token = bearer_token(self.request.headers.get("Authorization"), names)
-            actor = await self.services.authenticator.actor(token)
+            actor, address = await self._recognised(event, path, names)
             event.user, event.groups = actor.name, sorted(actor.groups)
             # Whoever was recognised may ask; what comes of it is decided below.
             event.decision = "allowed"
@@ -172,11 +182,69 @@ class ApiHandler(web.RequestHandler):
         if route is None:
             allowed = ", ".join(sorted(self.routes))
             raise ApiError(405, "method_not_allowed", f"{event.method} is not possible here.", f"Use {allowed}.")
-        arguments = {name: self.get_query_argument(name) for name in self.request.query_arguments}
-        body = self._body() if event.method == "POST" else None
-        if any("\0" in value for value in (*arguments.values(), *path.values())):
+        everything = {name: self.get_query_arguments(name) for name in self.request.query_arguments}
+        if any("\0" in value for values in (*everything.values(), path.values()) for value in values):
             raise ApiError(400, "request_invalid", "The address holds a NUL character.")
-        return await route.endpoint(Call(self.services, actor, path, arguments, body, event))
+        body = self._body() if event.method == "POST" and not route.by_address else None
+        call = Call(
+            self.services,
+            actor,
+            {name: value for name, value in path.items() if name != "token"},
+            {name: values[-1] for name, values in everything.items()},
+            body,
+            event,
+            all_arguments=everything,
+            accept=",".join(self.request.headers.get_list("Accept")),
+            base=self._base(path.get("token")),
+            address=address,
+        )
+        return await route.endpoint(call)
+
+    async def _recognised(
+        self, event: AuditEvent, path: Mapping[str, str], names: Iterable[str]
+    ) -> tuple[Actor, ViewerAddress | None]:
+        """Return who asks, by a Hub token in the header or by the personal address itself."""
+        if "token" not in path:
+            token = bearer_token(self.request.headers.get("Authorization"), names)
+            return await self.services.authenticator.actor(token), None
+        address = await self.services.viewer_addresses.open(path["token"])
+        if address is None:
+            event.why = ["There is no such personal address, or it has ended or was revoked."]
+            raise _no_address()
+        event.via, event.reason = str(address.id), event.reason or address.reason
+        try:
+            return await self.services.authenticator.person(address.user), address
+        except ApiError:
+            # Its owner is gone: nobody is left to whom anything may be shown.
+            event.user, event.why = address.user, ["The owner of the personal address is no user of the Hub."]
+            raise _no_address() from None
+
+    def _base(self, token: str | None) -> str:
+        """Return the absolute address of the API as this client reaches it."""
+        settings = self.services.settings
+        root = settings.public_url or f"{self.request.protocol}://{self.request.host}{settings.service_prefix}"
+        return f"{root}api/v1/" + (f"view/{token}/" if token else "")
+
+    def _allow_origin(self) -> bool:
+        """Let a configured web viewer read the answers of DICOMweb (CORS); return whether it is one."""
+        origin = self.request.headers.get("Origin")
+        if not any(route.by_address for route in self.routes.values()):
+            return False
+        if self.services.settings.viewer_origins:
+            self.set_header("Vary", "Origin")
+        if origin not in self.services.settings.viewer_origins:
+            return False
+        self.set_header("Access-Control-Allow-Origin", origin)
+        self.set_header("Access-Control-Expose-Headers", "Content-Type, Warning, X-Request-Id, X-Total-Count")
+        return True
+
+    async def _preflight(self) -> None:
+        """Answer what a browser asks before a request with a header of its own; nothing of the data is in it."""
+        self.set_status(204)
+        self.set_header("Access-Control-Allow-Methods", "GET")
+        self.set_header("Access-Control-Allow-Headers", "Accept, Authorization, X-Access-Reason")
+        self.set_header("Access-Control-Max-Age", "600")
+        await self.finish()
 
     def _body(self) -> Any:
         if self.received > MAX_BODY:
@@ -197,11 +265,13 @@ class ApiHandler(web.RequestHandler):
         self.set_header("Content-Type", reply.content_type)
         for name, value in reply.headers.items():
             self.set_header(name, value)
+        if reply.status == 204:
+            self.clear_header("Content-Type")
         if reply.status == 405:
             self.set_header("Allow", ", ".join(sorted(self.routes)))
         try:
             if reply.stream is None:
-                await self.finish(body)
+                await self.finish(body or None)
                 return
             if reply.length is not None:
                 self.set_header("Content-Length", str(reply.length))
@@ -233,6 +303,15 @@ class ApiHandler(web.RequestHandler):
         """Log kind and place of an error; its words may quote data."""
         if isinstance(value, Exception) and not isinstance(value, web.HTTPError):
             _log.error("request %s failed: %s at %s", self.request_id, type(value).__name__, _where(value))
+
+
+def _no_address() -> ApiError:
+    return ApiError(
+        404,
+        "address_invalid",
+        "This personal address does not exist, has ended or was revoked.",
+        "Make a new one: in a notebook, rpacs.connect().viewer_address().",
+    )
 
 
 def _internal(request_id: str) -> Reply:

@@ -27,6 +27,8 @@ from rpacs_hub.gateway._exchange import Route
 from rpacs_hub.gateway._handler import ApiHandler
 from rpacs_hub.gateway.api import ROUTES
 from rpacs_hub.gateway.auth import Authenticator, HubAuthenticator
+from rpacs_hub.gateway.dicomweb.search import Positions
+from rpacs_hub.gateway.viewer_addresses import ViewerAddresses, without_token
 from rpacs_hub.index import Index
 from rpacs_hub.permissions import PermissionsFile
 from rpacs_hub.rendering import Renderer, render
@@ -60,6 +62,8 @@ class Services:
     refusals: Refusals
     renderer: Renderer
     authenticator: Authenticator
+    viewer_addresses: ViewerAddresses
+    positions: Positions
     exporter: Exporter | None = None
 
     async def database_answers(self) -> bool:
@@ -110,6 +114,8 @@ class Gateway:
             renderer=Renderer(settings.render_cache_bytes),
             authenticator=authenticator
             or HubAuthenticator.from_environment(settings.service_name, settings.admin_group),
+            viewer_addresses=ViewerAddresses(pool),
+            positions=Positions(),
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._server: HTTPServer | None = None
@@ -160,6 +166,8 @@ class Gateway:
         by_path: dict[str, dict[str, Route]] = {}
         for route in ROUTES:
             by_path.setdefault(route.pattern, {})[route.method] = route
+            if route.by_address:
+                by_path.setdefault("view/(?P<token>[^/]+)/" + route.pattern, {})[route.method] = route
         base = f"{self.settings.service_prefix}api/v1/"
         handlers: list[Any] = [
             (base + pattern, ApiHandler, {"services": self.services, "routes": routes})
@@ -225,7 +233,7 @@ def _log_request(handler: web.RequestHandler) -> None:
         "%d %s %s %.0f ms",
         handler.get_status(),
         request.method,
-        request.path[:200],
+        without_token(request.path[:200]),
         1000 * request.request_time(),
     )
 

@@ -7,8 +7,9 @@ import os
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Protocol
+from urllib.parse import quote
 
 import httpx
 
@@ -33,6 +34,18 @@ class Authenticator(Protocol):
         ------
         ApiError
             401 for a token that nobody holds, 403 for one that does not open this service.
+        HubUnavailable
+            There is no telling at the moment.
+        """
+        ...
+
+    async def person(self, name: str) -> Actor:
+        """Return a user as the Hub knows her at this moment, for whom a personal address speaks.
+
+        Raises
+        ------
+        ApiError
+            404 where the Hub has no such user.
         HubUnavailable
             There is no telling at the moment.
         """
@@ -77,13 +90,19 @@ class HubAuthenticator:
         Hub group whose members are administrators.
     max_age
         Seconds that an answer is remembered: a token that is revoked works this much longer, at most.
+    own_token
+        The service's own token, with the scopes ``read:users:name`` and ``read:users:groups``; personal addresses
+        need it, because nobody's own token comes with them.
     """
 
-    def __init__(self, api_url: str, service: str, admin_group: str, *, max_age: float = 10.0):
+    def __init__(
+        self, api_url: str, service: str, admin_group: str, *, max_age: float = 10.0, own_token: str | None = None
+    ):
         self._required = {"access:services", f"access:services!service={service}"}
         self._service = service
         self._admin_group = admin_group
         self._max_age = max_age
+        self._own_token = own_token
         self._known: OrderedDict[bytes, tuple[float, Actor]] = OrderedDict()
         self._client = httpx.AsyncClient(base_url=api_url.rstrip("/"), timeout=10, trust_env=False)
 
@@ -96,10 +115,11 @@ class HubAuthenticator:
         SettingsError
             This process is no service of a Hub.
         """
-        url = (os.environ if env is None else env).get("JUPYTERHUB_API_URL", "")
+        env = os.environ if env is None else env
+        url = env.get("JUPYTERHUB_API_URL", "")
         if not url:
             raise SettingsError("JUPYTERHUB_API_URL is not set.", "Let JupyterHub start the gateway as its service.")
-        return cls(url, service, admin_group)
+        return cls(url, service, admin_group, own_token=env.get("JUPYTERHUB_API_TOKEN") or None)
 
     async def close(self) -> None:
         """Close the connections to the Hub."""
@@ -109,24 +129,50 @@ class HubAuthenticator:
         """Return who holds the token; see `Authenticator`."""
         # Not the token itself is kept, so that a dump of this process' memory holds fewer of them.
         key = hashlib.sha256(token.encode()).digest()
+        return await self._remembered(key, lambda: self._ask(token))
+
+    async def person(self, name: str) -> Actor:
+        """Return a user as the Hub knows her; see `Authenticator`."""
+        return await self._remembered(b"person " + name.encode("utf-8", "replace"), lambda: self._look_up(name))
+
+    async def _remembered(self, key: bytes, ask: Callable[[], Awaitable[Actor]]) -> Actor:
         known = self._known.get(key)
         if known is not None and known[0] > time.monotonic():
             return known[1]
-        actor = await self._ask(token)
+        actor = await ask()
         self._known[key] = (time.monotonic() + self._max_age, actor)
         self._known.move_to_end(key)
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
         return actor
 
-    async def _ask(self, token: str) -> Actor:
+    async def _look_up(self, name: str) -> Actor:
+        if self._own_token is None:
+            raise HubUnavailable("The gateway has no token of its own.", "Let JupyterHub start it as its service.")
+        response = await self._get(f"/users/{quote(name, safe='')}", self._own_token)
+        if response.status_code == 404:
+            raise ApiError(404, "not_found", "The Hub has no such user.")
+        model = response.json() if response.status_code == 200 else {}
+        # Without the scope the groups are left out: then nothing can be said about what she may see.
+        if model.get("name") != name or "groups" not in model:
+            raise HubUnavailable(
+                f"JupyterHub does not tell the gateway who is in which group (status {response.status_code}).",
+                "Give its service the scopes read:users:name and read:users:groups.",
+            )
+        groups = frozenset(str(group) for group in model["groups"] or ())
+        return Actor(name, groups, self._admin_group in groups)
+
+    async def _get(self, path: str, token: str) -> httpx.Response:
         try:
-            response = await self._client.get("/user", headers={"Authorization": f"token {token}"})
+            return await self._client.get(path, headers={"Authorization": f"token {token}"})
         except httpx.HTTPError as error:
             raise HubUnavailable(
                 f"JupyterHub does not answer ({type(error).__name__}), so nobody can be recognised.",
                 "Try again in a minute.",
             ) from error
+
+    async def _ask(self, token: str) -> Actor:
+        response = await self._get("/user", token)
         if response.status_code in (401, 403, 404):
             raise ApiError(401, "token_invalid", "The Hub does not know this token, or it has expired.", _HINT)
         if response.status_code != 200:

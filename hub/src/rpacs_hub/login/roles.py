@@ -22,6 +22,7 @@ def roles(admin_group: str) -> list[dict[str, Any]]:
         ``server``: what a notebook's own token may do: report activity, open its own server, open the gateway, and
         tell the gateway whose it is. It can list nobody, start nothing, and make no further token.
         ``user``: themselves, and the gateway.
+        ``gateway``: the gateway's own token tells it in which groups the owner of a personal viewer address is.
         ``pacs-admin``: see who is there, start, stop and remove servers and users.
 
     Notes
@@ -44,6 +45,12 @@ def roles(admin_group: str) -> list[dict[str, Any]]:
             ],
         },
         {"name": "user", "description": "A signed-in person", "scopes": ["self", gateway]},
+        {
+            "name": "gateway",
+            "description": "The gateway itself: who is in which group, for personal viewer addresses",
+            "scopes": ["read:users:name", "read:users:groups"],
+            "services": [SERVICE_NAME],
+        },
         {
             "name": "pacs-admin",
             "description": "Administrators of the research PACS: see everybody, act as nobody",

@@ -37,6 +37,11 @@ class Action(enum.StrEnum):
     READ_EXPORT = "read_export"
     CANCEL_EXPORT = "cancel_export"
     RESUME_EXPORT = "resume_export"
+    MAKE_ADDRESS = "make_address"
+    LIST_ADDRESSES = "list_addresses"
+    REVOKE_ADDRESS = "revoke_address"
+    FACETS = "facets"
+    QUERY_HELP = "query_help"
     UNKNOWN = "unknown"
 
 

@@ -6,11 +6,11 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import pydicom
 
-from rpacs_hub.rendering.picture import PictureFormat, encode
+from rpacs_hub.rendering.picture import PictureFormat, Viewport, encode
 from rpacs_hub.rendering.pixels import Array, decode_frame, read_dataset
 
 __all__ = ["ByteCache", "Renderer"]
@@ -85,6 +85,10 @@ class Renderer:
         center: float | None = None,
         width: float | None = None,
         size: int | None = None,
+        *,
+        viewport: Viewport | None = None,
+        function: str | None = None,
+        quality: int | None = None,
     ) -> bytes:
         """Return one frame as a picture.
 
@@ -96,21 +100,54 @@ class Renderer:
             Called when the file is not in memory.
         frame, format, center, width, size
             As `rpacs_hub.rendering.render`.
+        viewport, function, quality
+            As `rpacs_hub.rendering.encode`.
 
         Raises
         ------
         RenderError
             As `rpacs_hub.rendering.render`.
         """
-        dataset = await self._dataset(key, fetch)
+        dataset = await self.dataset(key, fetch)
         loop = asyncio.get_running_loop()
         stored = self._frames.get((key, frame))
         if stored is None:
             stored = await loop.run_in_executor(self._threads, decode_frame, dataset, frame)
             self._frames.put((key, frame), stored, stored.nbytes)
-        return await loop.run_in_executor(self._threads, encode, stored, dataset, frame, format, center, width, size)
 
-    async def _dataset(self, key: str, fetch: Callable[[], Awaitable[bytes]]) -> pydicom.Dataset:
+        def work() -> bytes:
+            return encode(
+                stored,
+                dataset,
+                frame,
+                format,
+                center,
+                width,
+                size,
+                viewport=viewport,
+                function=function,
+                quality=quality,
+            )
+
+        return await loop.run_in_executor(self._threads, work)
+
+    async def run(self, work: Callable[..., V], *arguments: Any) -> V:
+        """Return what `work` makes of the arguments, worked out in one of the threads that draw."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+    async def dataset(self, key: str, fetch: Callable[[], Awaitable[bytes]]) -> pydicom.Dataset:
+        """Return a file that may be in memory already.
+
+        Parameters
+        ----------
+        key, fetch
+            As for `draw`.
+
+        Raises
+        ------
+        NotAnImage
+            It cannot be read.
+        """
         dataset = self._files.get(key)
         if dataset is not None:
             return dataset

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pydicom
+from pydicom.dataelem import DataElement
 from pydicom.multival import MultiValue
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi
 from pydicom.pixels.utils import pixel_array
@@ -106,7 +107,12 @@ def decode_frame(dataset: pydicom.Dataset, frame: int) -> Array:
 
 
 def to_display(
-    stored: Array, dataset: pydicom.Dataset, frame: int, center: float | None = None, width: float | None = None
+    stored: Array,
+    dataset: pydicom.Dataset,
+    frame: int,
+    center: float | None = None,
+    width: float | None = None,
+    function: str | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Turn stored values into what belongs on the screen.
 
@@ -118,6 +124,8 @@ def to_display(
         Where it came from; enhanced objects describe each frame on its own.
     center, width
         Window in modality units, such as HU; None = the file's own, else from the values.
+    function
+        ``LINEAR``, ``LINEAR_EXACT`` or ``SIGMOID``; None = the file's own (0028,1056).
 
     Returns
     -------
@@ -133,6 +141,9 @@ def to_display(
         return _to_8_bits(np.asarray(apply_color_lut(stored, dataset)), _palette_bits(dataset))
     view = _frame_view(dataset, frame)
     values = _modality_values(stored, view)
+    if function is not None:
+        # A new element: changing the one in place would change the dataset that it was taken from.
+        view.add(DataElement(0x00281056, "CS", function))
     grey = _windowed(values, stored, view, center, width)
     inverse = str(dataset.get("PresentationLUTShape", "")) == "INVERSE"
     if (photometric == "MONOCHROME1") != inverse:

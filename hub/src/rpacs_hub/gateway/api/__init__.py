@@ -1,9 +1,18 @@
 """The addresses below ``api/v1/``."""
 
+from rpacs_hub.gateway import dicomweb
 from rpacs_hub.gateway._exchange import Route
-from rpacs_hub.gateway.api import exports, health, instances, me, search
+from rpacs_hub.gateway.api import exports, health, instances, me, search, viewer_addresses
 
 __all__ = ["ROUTES"]
 
-ROUTES: tuple[Route, ...] = (*health.ROUTES, *me.ROUTES, *search.ROUTES, *instances.ROUTES, *exports.ROUTES)
+ROUTES: tuple[Route, ...] = (
+    *health.ROUTES,
+    *me.ROUTES,
+    *search.ROUTES,
+    *instances.ROUTES,
+    *exports.ROUTES,
+    *viewer_addresses.ROUTES,
+    *dicomweb.ROUTES,
+)
 """Every address, in the order of openapi.yaml."""

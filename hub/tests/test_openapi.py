@@ -79,6 +79,15 @@ def test_dicomweb_fits_its_schemas(archive, fits):
     fits(gone.json(), "/components/schemas/ViewerAddress")
 
 
+def test_help_fits_its_schemas(archive, fits):
+    get, ada = archive.served.get, archive.ada
+    fits(get("facets", ada, tag="Modality").json(), "/components/schemas/Facets")
+    for text in ("", "Modality ", "Modality StrEquals ", "Modality Exists "):
+        fits(get("complete", ada, text=text).json(), "/components/schemas/Completion")
+    wrong = get("facets", ada, tag="Modality", query="Modality StrEqals CT")
+    fits(wrong.json(), "/components/schemas/QueryError")
+
+
 def test_answers_fit_their_schemas(archive, fits):
     uid = str(archive.ct[0].SOPInstanceUID)
     get, post, ada = archive.served.get, archive.served.post, archive.ada

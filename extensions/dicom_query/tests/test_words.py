@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dicom_query import complete, explain, parse, word_start
+from dicom_query import complete, explain, parse, value_slot, word_start
 from extensions.dicom_query.tests.models import models, queries
 
 
@@ -106,3 +106,43 @@ def test_completion_looks_only_at_what_is_before_the_cursor():
 @given(st.text(st.sampled_from("Mod ality.()'\"[0],StrEquals AND*")), st.integers(-5, 50))
 def test_completion_never_fails(text, position):
     complete(text, position)
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "typed", "context"),
+    [
+        ("Modality StrEquals ", 19, "", None),
+        ("Modality StrEquals C", 19, "C", None),
+        ("Modality strnotequals 'C", 22, "C", None),
+        ("Modality StrIn (", 16, "", None),
+        ('Modality StrIn (CT, "M', 20, "M", None),
+        ('Modality StrEquals "two w', 19, "two w", None),
+        ('Modality StrEquals "a\\"b', 19, 'a"b', None),
+        ("Rows Exists AND Modality StrEquals C", 35, "C", "Rows Exists"),
+        ("Rows Exists OR Columns Exists and Modality StrIn (a,", 52, "", "Columns Exists"),
+        ("Rows Exists OR Modality StrEquals C", 34, "C", None),
+        ("Rows Exists AND (Columns Exists AND Modality StrEquals C", 55, "C", None),
+        ("StudyDescription StrEquals 'x AND Modality StrEquals C", 27, "x AND Modality StrEquals C", None),
+    ],
+)
+def test_where_a_value_is_typed(text, start, typed, context):
+    slot = value_slot(text, len(text))
+    assert slot is not None
+    assert (slot.start, slot.typed) == (start, typed)
+    assert str(slot.path) == ("StudyDescription" if text.startswith("Study") else "Modality")
+    assert slot.context == (parse(context) if context else None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "Mod", "Modality ", "Modality Str", "Modality StrEquals CT ", "Rows NbEquals ", "Rows NbEquals 5",
+     "x StrEquals ", "StudyDate DateOn 2", "Modality Exists C", "Modality StrEquals 'CT'", ") StrEquals '"],
+)  # fmt: skip
+def test_where_no_text_is_typed(text):
+    assert value_slot(text, len(text)) is None
+
+
+@given(st.text(st.sampled_from("Modality StrEquals.()'\"\\[0],AND*")), st.integers(-5, 50))
+def test_looking_for_a_value_never_fails(text, position):
+    slot = value_slot(text, position)
+    assert slot is None or 0 <= slot.start <= len(text)

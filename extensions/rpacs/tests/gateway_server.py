@@ -1,8 +1,8 @@
 """A stand-in for the gateway, for the client's own tests and for work on the widgets. NOT the gateway.
 
-It speaks the same HTTP: same paths, bodies, statuses and errors, over invented images. What it does not do is parse the
-query language (it knows ``TAG StrEquals|StrNotEquals|Exists VALUE`` joined by AND) or write to S3 (an export only
-counts).
+It speaks the same HTTP: same paths, bodies, statuses and errors, over invented images. What it does not do is search
+by the whole query language (it knows ``TAG StrEquals|StrNotEquals|Exists VALUE`` joined by AND) or write to S3 (an
+export only counts).
 The real gateway is tested with this client in the repository's ``tests/``.
 
 Run it by hand with ``python gateway_server.py [PORT]``.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import collections
 import datetime
 import fnmatch
 import functools
@@ -31,6 +32,8 @@ import tornado.web
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+import dicom_query
 
 PREFIX = "/services/pacs/api/v1/"
 TOKENS = {"token-clara": "clara", "token-nora": "nora", "token-admin": "admin"}
@@ -313,6 +316,35 @@ def value(rows: list[dict[str, Any]], column: str) -> Any:
     return rows[0].get(column)
 
 
+class CompleteHandler(Handler):
+    def get(self) -> None:
+        text = self.get_argument("text", "", strip=False)
+        at = int(self.get_argument("position", str(len(text))))
+        slot = dicom_query.value_slot(text, at)
+        if slot is None:
+            words = [{"text": w, "kind": kind_of(w), "label": ""} for w in dicom_query.complete(text, at, limit=30)]
+            self.finish({"start": dicom_query.word_start(text, at), "end": at, "words": words})
+            return
+        counts = collections.Counter(str(row.get(str(slot.path)) or "") for row in self.visible())
+        words = [
+            {
+                "text": dicom_query.value_text(dicom_query.TextPattern.literal(v)),
+                "kind": "value",
+                "label": "",
+                "count": n,
+            }
+            for v, n in counts.most_common(20)
+            if v and v.lower().startswith(slot.typed.lower())
+        ]
+        self.finish({"start": slot.start, "end": at, "words": words})
+
+
+def kind_of(word: str) -> str:
+    if word in ("AND", "OR", "NOT", "(", ")"):
+        return "connective"
+    return "keyword" if pydicom.datadict.tag_for_keyword(word) is not None else "operator"
+
+
 class TagsHandler(Handler):
     def get(self, wanted: str) -> None:
         row = self.find(wanted)
@@ -507,6 +539,7 @@ class Gateway:
             ("me", MeHandler),
             ("search", SearchHandler),
             ("count", SearchHandler),
+            ("complete", CompleteHandler),
             (r"instances/([^/]+)/tags", TagsHandler),
             (r"instances/([^/]+)/file", FileHandler),
             (r"instances/([^/]+)/frames/(\d+)", FrameHandler),

@@ -225,6 +225,55 @@ def test_from_a_query_to_an_export(page: Page, server: str, gateway: Gateway) ->
     assert body["credentials"] == {"access_key": "AK-e2e", "secret_key": "SK-e2e"}
 
 
+def test_a_query_is_completed_with_the_keyboard(page: Page, server: str) -> None:
+    page.goto(server + "Browse.ipynb")
+    rows = page.get_by_test_id("rpacs-row")
+    expect(rows).to_have_count(50)
+    query = page.get_by_role("textbox", name="Query", exact=True)
+    offers = page.get_by_role("listbox", name="Suggestions")
+    options = offers.get_by_role("option")
+    query.focus()
+    page.keyboard.type("Mod")
+    expect(options.first).to_have_text(re.compile("^Modality"))
+    assert query.get_attribute("aria-activedescendant") is None
+    page.keyboard.press("ArrowDown")
+    expect(options.first).to_have_attribute("aria-selected", "true")
+    assert query.get_attribute("aria-activedescendant") == options.first.get_attribute("id")
+    assert query.get_attribute("aria-controls") == offers.get_attribute("id")
+    page.keyboard.press("Enter")
+    # Taking a word shows what can follow it, and runs nothing.
+    expect(query).to_have_value("Modality ")
+    expect(options.first).to_have_text("Exists")
+    page.keyboard.type("StrEq")
+    expect(options.first).to_have_text("StrEquals")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Tab")
+    expect(query).to_have_value("Modality StrEquals ")
+    expect(query).to_be_focused()
+    # Values that there are, with how often: MR is not among what clara may see.
+    expect(options.filter(has_text="CT")).to_have_count(1)
+    expect(options.filter(has_text="MR")).to_have_count(0)
+    page.keyboard.type("U")
+    expect(options).to_have_count(1)
+    page.keyboard.press("Escape")
+    expect(offers).to_be_hidden()
+    expect(query).to_have_value("Modality StrEquals U")
+    page.keyboard.press("Control+Space")
+    expect(options).to_have_count(1)
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    expect(query).to_have_value("Modality StrEquals US ")
+    # Nothing chosen: Enter runs the query.
+    page.keyboard.press("Enter")
+    expect(rows).to_have_count(1)
+    expect(offers).to_be_hidden()
+    # And with the mouse.
+    query.fill("Modality StrEquals ")
+    options.filter(has_text="CT").click()
+    expect(query).to_have_value("Modality StrEquals CT ")
+    expect(query).to_be_focused()
+
+
 def test_with_the_keyboard_alone(page: Page, server: str) -> None:
     page.goto(server + "Browse.ipynb")
     rows = page.get_by_test_id("rpacs-row")

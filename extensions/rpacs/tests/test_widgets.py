@@ -46,6 +46,15 @@ def test_query_is_checked_while_it_is_typed(pacs):
     assert error["hint"] == "Did you mean Modality?"
 
 
+def test_the_query_box_offers_what_can_follow(pacs):
+    box = widgets.QueryBox(pacs)
+    content, _ = ask(box, "complete", text="Modality StrEquals ", position=19, level="series")
+    assert (content["value"]["start"], content["value"]["end"]) == (19, 19)
+    assert content["value"]["words"][0] == {"text": "CT", "kind": "value", "label": "", "count": 63}
+    content, _ = ask(box, "complete", text="Moda", position=4, level="series")
+    assert content["value"]["words"][0]["text"] == "Modality"
+
+
 def test_grid_pages(gateway, admin):
     gateway.extra = 60
     grid = widgets.ResultsGrid(admin)

@@ -5,7 +5,7 @@ Text becomes a tree with :func:`parse`; a tree is asked of a dataset with :func:
 any input or output.
 """
 
-from .complete import complete, word_start
+from .complete import ValueSlot, complete, value_slot, word_start
 from .document import Document, evaluate_document, index_document
 from .errors import DicomQueryError, QueryError, QueryTooLargeError, TagPathError, TagPatternError
 from .evaluate import evaluate
@@ -13,7 +13,7 @@ from .explain import explain
 from .literals import Number, PartialDate, TextPattern
 from .nodes import EVERYTHING, And, Condition, Node, Not, Operator, Or, all_of, conditions_of
 from .patterns import Anchor, PatternLevel, PatternSet, TagPattern
-from .query import parse, to_text
+from .query import parse, to_text, value_text
 from .sql import Sql, compile_sql
 from .tags import (
     ElementPath,
@@ -55,6 +55,7 @@ __all__ = [
     "TagPatternError",
     "TagStep",
     "TextPattern",
+    "ValueSlot",
     "all_of",
     "compile_sql",
     "complete",
@@ -72,5 +73,7 @@ __all__ = [
     "path_text",
     "tag_text",
     "to_text",
+    "value_slot",
+    "value_text",
     "word_start",
 ]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+
 from .errors import QueryError
-from .query import A_CLOSING, A_CONDITION, AN_OPENING, CONNECTIVES, THE_END, parse
-from .tags import A_TAG, known_keywords
+from .nodes import EVERYTHING, Node, Or
+from .query import A_CLOSING, A_CONDITION, AN_OPENING, CONNECTIVES, THE_END, parse, value_expected
+from .tags import A_TAG, TagPath, known_keywords
 
 _WORD_ENDS = " \t\r\n()\"',"
 _COMMON = (
@@ -29,6 +33,30 @@ _COMMON = (
     "SOPInstanceUID",
 )
 _WORDS = frozenset({*CONNECTIVES, AN_OPENING, A_CLOSING})
+_BACKSLASHED = re.compile(r"""\\([\\"'*])""")
+_LAST_AND = re.compile(r"\bAND\s*$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class ValueSlot:
+    """A place in a query where a text value is being typed.
+
+    Attributes
+    ----------
+    start
+        Where the value begins, its opening quote included.
+    typed
+        What is there of it, without quote and backslashes.
+    path
+        The element that it is compared with.
+    context
+        What has to hold besides, as far as the text before says so; None if nothing, or if it cannot be told.
+    """
+
+    start: int
+    typed: str
+    path: TagPath
+    context: Node | None
 
 
 def complete(text: str, position: int | None = None, *, limit: int = 50) -> list[str]:
@@ -67,6 +95,54 @@ def word_start(text: str, position: int) -> int:
     while start and text[start - 1] not in _WORD_ENDS and text[start - 1] != ".":
         start -= 1
     return start
+
+
+def value_slot(text: str, position: int) -> ValueSlot | None:
+    """Return what is known of the text value that ends at a position, or None where none is being typed.
+
+    Parameters
+    ----------
+    text
+        The query so far.
+    position
+        Offset of the cursor, from 0.
+    """
+    before = text[: max(0, min(position, len(text)))]
+    start = len(before)
+    typed = ""
+    try:
+        parse(before)
+    except QueryError as error:
+        if (
+            error.position < len(before)
+            and before[error.position] in "\"'"
+            and value_expected(before[: error.position])
+        ):
+            # A quote that is still open.
+            start, typed = error.position, _BACKSLASHED.sub(r"\1", before[error.position + 1 :])
+    if start == len(before):
+        while start and before[start - 1] not in _WORD_ENDS:
+            start -= 1
+        typed = before[start:]
+    expected = value_expected(before[:start])
+    if expected is None:
+        return None
+    path, condition_start = expected
+    return ValueSlot(start, typed, path, _context(before[:condition_start]))
+
+
+def _context(before: str) -> Node | None:
+    joined = _LAST_AND.search(before)
+    if joined is None:
+        return None
+    try:
+        node = parse(before[: joined.start()])
+    except QueryError:
+        return None  # inside parentheses: what holds there cannot be told from what is before
+    if node == EVERYTHING:
+        return None
+    # AND binds tighter than OR.
+    return node.children[-1] if isinstance(node, Or) else node
 
 
 def _candidates(before: str) -> list[str]:

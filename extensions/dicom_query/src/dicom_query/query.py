@@ -84,6 +84,28 @@ def parse(text: str) -> Node:
     return _Parser(text).query()
 
 
+def value_expected(text: str) -> tuple[TagPath, int] | None:
+    """Return which element a text value would be compared with if one followed, and where that condition begins.
+
+    Parameters
+    ----------
+    text
+        The beginning of a query.
+
+    Returns
+    -------
+    tuple or None
+        None where no text value can follow.
+    """
+    parser = _Parser(text)
+    try:
+        parser.query()
+    except QueryError as error:
+        if error.expected == (A_VALUE,) and error.position == len(text) and parser.path is not None:
+            return parser.path, parser.condition_start
+    return None
+
+
 @dataclass(slots=True)
 class _Group:
     """What has been read since an opening parenthesis, or since the start."""
@@ -99,13 +121,15 @@ class _Group:
 
 
 class _Parser:
-    """One pass over one text."""
+    """One pass over one text; `path` and `condition_start` tell of the condition that was read last."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.position = 0
         self.conditions = 0
         self.listed = 0
+        self.path: TagPath | None = None
+        self.condition_start = 0
 
     def query(self) -> Node:
         self.skip_space()
@@ -191,8 +215,9 @@ class _Parser:
 
     def condition(self) -> Condition:
         self.skip_space()
-        start = self.position
-        path = self.tag_path()
+        start = self.condition_start = self.position
+        self.path = None
+        path = self.path = self.tag_path()
         self.conditions += 1
         if self.conditions > MAX_CONDITIONS:
             raise self.too_large(f"the query has more than {MAX_CONDITIONS} conditions", start)

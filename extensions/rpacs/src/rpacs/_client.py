@@ -273,6 +273,88 @@ class Client:
         body = {"query": query, "level": check_level(level)}
         return int(self._transport.post("count", body, query=query, safe=True)["count"])
 
+    def facets(
+        self, tag: str, query: str = "", level: str = "study", *, prefix: str = "", limit: int = 20
+    ) -> pd.DataFrame:
+        """Return which values an element has, most frequent first.
+
+        Parameters
+        ----------
+        tag : str
+            A DICOM keyword, or 8 hexadecimal digits, of the top level.
+        query, level : str, optional
+            As for `search`: a row counts if an image of it matches, may be seen by you, and has the value.
+        prefix : str, optional
+            Only values that begin with it, in any case.
+        limit : int, optional
+            Most values, at most 100.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Index ``value`` (text), column ``count``; ``attrs["more"]`` says whether there may be further values.
+
+        Raises
+        ------
+        QueryError
+            If the query does not parse.
+        BadRequest
+            If the element has no values that could be listed.
+
+        Examples
+        --------
+        >>> pacs.facets("StudyDescription", "Modality StrEquals CT")  # doctest: +SKIP
+        """
+        answer = self._transport.get(
+            "facets", tag=tag, query=query, level=check_level(level), prefix=prefix or None, limit=limit
+        )
+        values = answer["values"]
+        index = pd.Index([each["value"] for each in values], name="value", dtype="object")
+        table = pd.DataFrame({"count": pd.Series([each["count"] for each in values], index=index, dtype="int64")})
+        table.attrs |= {"tag": answer["tag"], "query": query, "level": answer["level"], "more": answer["more"]}
+        return table
+
+    def explain_query(self, query: str) -> str:
+        """Return what a query asks for, in words.
+
+        Parameters
+        ----------
+        query : str
+            In the query language.
+
+        Returns
+        -------
+        str
+            Such as ``Modality is "CT" and Slice Thickness is less than 2``.
+
+        Raises
+        ------
+        QueryError
+            If it does not parse; printed, it shows where.
+        """
+        return str(self._transport.get("explain-query", query=query)["words"])
+
+    def complete(self, text: str, position: int | None = None, level: str = "series") -> dict[str, Any]:
+        """Return what could stand at a position of a query; the query box asks this while one types.
+
+        Parameters
+        ----------
+        text : str
+            The query so far.
+        position : int, optional
+            Offset of the cursor, from 0; the end of the text by default.
+        level : str, optional
+            What the counts of values stand for.
+
+        Returns
+        -------
+        dict
+            ``{"start", "end", "words": [{"text", "kind", "label", "count"?}]}``: a word replaces what is from start
+            to end; kind is keyword, operator, connective or value.
+        """
+        answer: dict[str, Any] = self._transport.get("complete", text=text, position=position, level=check_level(level))
+        return answer
+
     def dicom(self, uid: str) -> pydicom.Dataset:
         """Return one instance with its pixels.
 

@@ -134,7 +134,8 @@ class Transport:
         RpacsError
             One of its subclasses, by the answer's status.
         """
-        return self._json(self._send("GET", path, params=params))
+        # An error in a query points into its text.
+        return self._json(self._send("GET", path, params=params, query=str(params.get("query") or "")))
 
     def get_bytes(self, path: str, **params: object) -> tuple[bytes, str]:
         """GET ``api/v1/<path>`` and return the body and its content type."""

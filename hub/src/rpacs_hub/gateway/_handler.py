@@ -182,7 +182,7 @@ class ApiHandler(web.RequestHandler):
         if route is None:
             allowed = ", ".join(sorted(self.routes))
             raise ApiError(405, "method_not_allowed", f"{event.method} is not possible here.", f"Use {allowed}.")
-        everything = {name: self.get_query_arguments(name) for name in self.request.query_arguments}
+        everything = {name: self.get_query_arguments(name, strip=False) for name in self.request.query_arguments}
         if any("\0" in value for values in (*everything.values(), path.values()) for value in values):
             raise ApiError(400, "request_invalid", "The address holds a NUL character.")
         body = self._body() if event.method == "POST" and not route.by_address else None
@@ -190,7 +190,7 @@ class ApiHandler(web.RequestHandler):
             self.services,
             actor,
             {name: value for name, value in path.items() if name != "token"},
-            {name: values[-1] for name, values in everything.items()},
+            {name: values[-1].strip() for name, values in everything.items()},
             body,
             event,
             all_arguments=everything,

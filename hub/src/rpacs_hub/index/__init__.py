@@ -20,6 +20,7 @@ operators and tests may look at.
 """
 
 from rpacs_hub.index._columns import DEFAULT_COLUMNS, DEFAULT_SORT, Level, SortKey, parse_level
+from rpacs_hub.index.facets import MAX_FACETS, Facets, find_facets
 from rpacs_hub.index.indexer import Indexer, Progress
 from rpacs_hub.index.search import MAX_COLUMNS, MAX_LIMIT, Entity, Index, IndexedInstance, Page, Search
 from rpacs_hub.index.status import read_status
@@ -28,8 +29,10 @@ __all__ = [
     "DEFAULT_COLUMNS",
     "DEFAULT_SORT",
     "MAX_COLUMNS",
+    "MAX_FACETS",
     "MAX_LIMIT",
     "Entity",
+    "Facets",
     "Index",
     "IndexedInstance",
     "Indexer",
@@ -38,6 +41,7 @@ __all__ = [
     "Progress",
     "Search",
     "SortKey",
+    "find_facets",
     "parse_level",
     "read_status",
 ]

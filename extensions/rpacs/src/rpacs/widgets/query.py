@@ -23,7 +23,7 @@ _EXAMPLES = (
 
 
 class QueryBox(Panel, script="query"):
-    """A text box for the query language.
+    """A text box for the query language, which offers what could be typed next.
 
     Parameters
     ----------
@@ -51,7 +51,10 @@ class QueryBox(Panel, script="query"):
 
     def actions(self) -> dict[str, Callable[..., Any]]:
         """See `Panel.actions`."""
-        return {"check": self._check}
+        return {"check": self._check, "complete": self._complete}
+
+    def _complete(self, text: str, position: int, level: str) -> dict[str, Any]:
+        return self._client.complete(text, position, level)
 
     def _check(self, query: str, level: str) -> dict[str, int]:
         return {"count": self._client.count(query, level)}

@@ -7,8 +7,93 @@ const HELP = [
   ["Modality StrIn (CT, MR)", "one of several"],
   ["ContrastBolusAgent Exists", "also NotExists, Empty, NotEmpty"],
   ["A AND (B OR NOT (C))", "AND binds tighter than OR"],
+  ["Ctrl + Space", "shows what can follow: keywords, operators, and the values that there are"],
   ["RequestAttributesSequence.ScheduledProcedureStepID Exists", "inside sequences"],
 ];
+
+/** A list of suggestions below a text box: arrows choose, Enter or Tab takes, Escape closes, Ctrl+Space opens. */
+function suggestions(box, id, ask, taken) {
+  const list = h("ul", { id, class: "rp-suggestions", role: "listbox", "aria-label": "Suggestions", "data-testid": "rpacs-suggestions", hidden: true });
+  const told = h("div", { class: "rp-unseen", role: "status" });
+  let asked = 0;
+  let answer = { start: 0, end: 0, words: [] };
+  let active = -1;
+
+  // The gateway counts characters, the browser UTF-16 units.
+  const characters = (units) => [...box.value.slice(0, units)].length;
+  const units = (count) => [...box.value].slice(0, count).join("").length;
+
+  function close() {
+    asked++;
+    active = -1;
+    list.hidden = true;
+    told.textContent = "";
+    box.removeAttribute("aria-activedescendant");
+  }
+
+  function choose(next) {
+    active = (next + answer.words.length) % answer.words.length;
+    [...list.children].forEach((item, n) => item.setAttribute("aria-selected", n === active ? "true" : "false"));
+    box.setAttribute("aria-activedescendant", `${id}-${active}`);
+    list.children[active].scrollIntoView({ block: "nearest" });
+  }
+
+  function take(n) {
+    const word = answer.words[n];
+    const [from, to] = [units(answer.start), units(answer.end)];
+    const rest = box.value.slice(to);
+    const gap = word.text === "(" || rest.startsWith(" ") ? "" : " ";
+    box.value = box.value.slice(0, from) + word.text + gap + rest;
+    const cursor = from + word.text.length + (word.text === "(" ? 0 : 1);
+    box.setSelectionRange(cursor, cursor);
+    close();
+    taken();
+  }
+
+  function show() {
+    const typed = box.value.slice(units(answer.start), units(answer.end));
+    // A word that is there already needs no list.
+    if (!answer.words.length || (answer.words.length === 1 && answer.words[0].text === typed)) return close();
+    active = -1;
+    box.removeAttribute("aria-activedescendant");
+    list.replaceChildren(...answer.words.map((word, n) => h(
+      "li", { id: `${id}-${n}`, role: "option", "aria-selected": "false", class: `rp-kind-${word.kind}`, onmousedown: (event) => { event.preventDefault(); take(n); } },
+      h("span", { class: "rp-word" }, word.text),
+      h("span", { class: "rp-muted" }, word.count === undefined ? word.label : number(word.count)),
+    )));
+    list.hidden = false;
+    told.textContent = answer.words.length === 1 ? "1 suggestion" : `${answer.words.length} suggestions`;
+  }
+
+  async function update() {
+    const mine = ++asked;
+    if (document.activeElement !== box || box.selectionStart !== box.selectionEnd) return;
+    try {
+      const [value] = await ask(box.value, characters(box.selectionStart));
+      if (mine !== asked) return;
+      answer = value;
+      show();
+    } catch {
+      if (mine === asked) close(); // what is wrong with the query is said below it
+    }
+  }
+
+  /** Whether a key was meant for the list. */
+  function key(event) {
+    if (event.key === " " && event.ctrlKey) update();
+    else if (list.hidden) return false;
+    else if (event.key === "ArrowDown") choose(active + 1);
+    else if (event.key === "ArrowUp") choose(active < 0 ? answer.words.length - 1 : active - 1);
+    else if ((event.key === "Enter" || event.key === "Tab") && active >= 0 && !event.shiftKey) take(active);
+    else if (event.key === "Escape") close();
+    else return false;
+    event.preventDefault();
+    return true;
+  }
+
+  box.addEventListener("blur", close);
+  return { list, told, key, close, update, soon: debounce(180, update) };
+}
 
 function render({ model, el }) {
   const link = connect(model);
@@ -18,7 +103,7 @@ function render({ model, el }) {
   const box = h("textarea", {
     id: `q-${ids}`, rows: "1", spellcheck: "false", autocapitalize: "off", autocomplete: "off",
     placeholder: "Modality StrEquals CT AND StudyDescription StrEquals '*chest*'",
-    "aria-label": "Query", "aria-describedby": `m-${ids}`, "data-testid": "rpacs-query", value: model.get("query"),
+    "aria-label": "Query", "aria-describedby": `m-${ids}`, "aria-autocomplete": "list", "aria-haspopup": "listbox", "aria-controls": `s-${ids}`, "data-testid": "rpacs-query", value: model.get("query"),
   });
   const message = h("div", { id: `m-${ids}`, class: "rp-query-message", "aria-live": "polite", "data-testid": "rpacs-query-message" });
   const levels = h(
@@ -57,8 +142,14 @@ function render({ model, el }) {
     }
   }
   const soon = debounce(450, check);
+  const offers = suggestions(
+    box, `s-${ids}`,
+    (text, position) => link.ask("complete", { text, position, level: level() }),
+    () => { soon(); offers.update(); },
+  );
 
   function run() {
+    offers.close();
     model.set("query", box.value.trim());
     model.set("level", level());
     model.set("runs", model.get("runs") + 1);
@@ -66,9 +157,10 @@ function render({ model, el }) {
     check();
   }
 
-  box.addEventListener("input", () => { asked++; soon(); });
+  box.addEventListener("input", () => { asked++; soon(); offers.soon(); });
   box.addEventListener("keydown", (event) => {
     event.stopPropagation(); // the notebook has shortcuts of its own
+    if (!event.isComposing && offers.key(event)) return;
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
       event.preventDefault();
       run();
@@ -82,7 +174,7 @@ function render({ model, el }) {
     "section", { class: "rp rp-card rp-query", "aria-label": "Search" },
     h(
       "div", { class: "rp-query-row" },
-      h("div", { class: "rp-query-text" }, box),
+      h("div", { class: "rp-query-text" }, box, offers.list, offers.told),
       levels,
       h("button", { type: "button", class: "rp-button rp-primary", onclick: run, "data-testid": "rpacs-search" }, icon("search"), "Search"),
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import psycopg
 import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
@@ -202,6 +204,13 @@ def image(
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     return dataset
+
+
+def audit_lines(base: Base, request_id: str) -> list[dict[str, Any]]:
+    """Return the audit lines of one request."""
+    with psycopg.connect(base.gateway) as connection:
+        found = connection.execute("SELECT line FROM audit.event WHERE request_id = %s", (request_id,)).fetchall()
+    return [json.loads(line) for (line,) in found]
 
 
 def as_bytes(dataset: pydicom.Dataset) -> bytes:

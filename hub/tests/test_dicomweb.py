@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import httpx
 import numpy as np
-import psycopg
 import pydicom
 import pytest
 import requests
@@ -20,7 +19,7 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import JPEGLSLossless, RLELossless, generate_uid
 
-from hub.tests.support import Served, as_bytes, gateway_settings, image, indexing, serving, until
+from hub.tests.support import Served, as_bytes, audit_lines, gateway_settings, image, indexing, serving, until
 from rpacs_hub.settings import IndexerSettings
 
 
@@ -497,18 +496,17 @@ def test_one_audit_line_each_and_nothing_of_the_parameters_in_the_log(archive, c
     own_words = [record.getMessage() for record in caplog.records if not record.name.startswith(("httpx", "urllib3"))]
     assert [words for words in own_words if words.startswith("204 GET")]
     assert not [words for words in own_words if "VERYSECRET" in words]
-    lines = {}
-    with psycopg.connect(archive.base.gateway) as connection:
-        for answer in (asked, given, denied):
-            found = connection.execute(
-                'SELECT action, "user", decision, query, identifiers, count, status, via FROM gateway.audit '
-                "WHERE request_id = %s",
-                (answer.headers["x-request-id"],),
-            ).fetchall()
-            (lines[answer],) = found
-    assert lines[asked] == ("search", "clara", "allowed", "PatientID StrIn (VERYSECRET)", [], 0, 204, None)
-    assert lines[given] == ("read_file", "clara", "allowed", None, [str(own.StudyInstanceUID)], 6, 200, None)
-    assert lines[denied] == ("read_frame", "clara", "denied", None, [str(foreign.SOPInstanceUID)], None, 404, None)
+    keys = ("action", "user", "decision", "query", "identifiers", "count", "status", "via")
+    lines = []
+    for answer in (asked, given, denied):
+        (line,) = audit_lines(archive.base, answer.headers["x-request-id"])
+        lines.append(tuple(line[key] for key in keys))
+    study, foreign_uid = str(own.StudyInstanceUID), str(foreign.SOPInstanceUID)
+    assert lines == [
+        ("search", "clara", "allowed", "PatientID StrIn (VERYSECRET)", [], 0, 204, None),
+        ("read_file", "clara", "allowed", None, [study], 6, 200, None),
+        ("read_frame", "clara", "denied", None, [foreign_uid], None, 404, None),
+    ]
 
 
 def test_other_origins_only_where_configured(archive, tmp_path):

@@ -3,8 +3,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -242,8 +244,13 @@ def test_match_prints_the_files_that_match(originals: Path, capsys: pytest.Captu
     assert main(["match", "Modalitee StrEquals MR", str(originals)]) == 2
     assert "Modality" in capsys.readouterr().err
     (originals / "note.txt").write_text("no DICOM")
-    assert main(["match", "Modality StrEquals CT", str(originals)]) == 2
-    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert main(["match", "Modality StrEquals CT", str(originals)]) == 0
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 3
+    assert said.err == "rpacs-deid: 1 of the files are not DICOM files\n"
+    assert main(["match", "Modality StrEquals CT", str(originals / "note.txt")]) == 2
+    assert main(["match", "Modality StrEquals CT", str(originals / "absent")]) == 2
+    assert "No such file" in capsys.readouterr().err
 
 
 def test_the_installed_command_runs() -> None:
@@ -251,3 +258,59 @@ def test_the_installed_command_runs() -> None:
     done = subprocess.run([command, "--help"], capture_output=True, text=True, check=True, env=os.environ)
     for word in ("check", "file", "match", "keygen"):
         assert word in done.stdout
+
+
+def test_a_missing_file_has_no_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(tmp_path / "missing.yaml")]) == 1
+    assert "\n  cannot read the file: No such file" in capsys.readouterr().err
+
+
+def test_what_cannot_be_written_or_read_is_told_before_the_work(
+    tmp_path: Path, originals: Path, key_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "taken").write_text("")
+    (tmp_path / "empty").mkdir()
+    common = ["--key-file", str(key_file)]
+    for arguments, said, code in (
+        ([originals, tmp_path / "taken" / "out"], "cannot write", 2),
+        ([originals, tmp_path / "out", "--report", tmp_path / "absent" / "r.json"], "r.json: No such file", 2),
+        ([tmp_path / "empty", tmp_path / "out"], "holds no files", 1),
+        ([originals, tmp_path / "out", "--key-file", tmp_path / "none"], "make one with: rpacs-deid keygen", 2),
+    ):
+        assert main(["file", *common, *map(str, arguments)]) == code
+        error = capsys.readouterr().err
+        assert said in error
+        assert "cleaned" not in error
+    assert not list(tmp_path.glob("out/*"))
+    with pytest.raises(SystemExit):
+        main(["file", *common, str(originals), str(tmp_path / "out"), "--dry-run", "--show"])
+
+
+def test_an_interrupted_run_leaves_no_drafts_and_tells_what_it_did(
+    tmp_path: Path, originals: Path, key_file: Path
+) -> None:
+    one = (originals / "deep" / "0.dcm").read_bytes()
+    for number in range(4000):
+        (originals / f"{number}.dcm").write_bytes(one.replace(b"1.2.3.1\0", b"1.2.%03d\0" % (number % 1000)))
+    target, report = tmp_path / "clean", tmp_path / "report.json"
+    command = [Path(sys.executable).with_name("rpacs-deid"), "file", originals, target, "--processes", "2"]
+    process = subprocess.Popen(
+        [*map(str, command), "--key-file", str(key_file), "--report", str(report)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not list(target.rglob("*.dcm")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert said.splitlines()[-1] == "rpacs-deid: interrupted"
+    assert "Traceback" not in said
+    document = json.loads(report.read_text())
+    assert document["complete"] is False
+    copies = [path for path in target.rglob("*") if path.is_file()]
+    assert copies
+    assert not [path for path in copies if path.suffix != ".dcm"]
+    assert len(copies) <= sum(record["outcome"] == "cleaned" for record in document["files"]) + 1

@@ -12,7 +12,31 @@ from typing import TextIO
 from deid_service._buffers import Part, write_parts
 from deid_service.errors import OutputError
 
-__all__ = ["private_text", "write_whole"]
+__all__ = ["check_place", "private_text", "write_whole"]
+
+
+def check_place(path: Path, *, folder: bool = False) -> None:
+    """Try whether a file can be written, before hours of work depend on it.
+
+    Parameters
+    ----------
+    path : Path
+        The file, or with `folder` the folder of many, which is made.
+    folder : bool, optional
+        Which of the two it is.
+
+    Raises
+    ------
+    OutputError
+        If it cannot.
+    """
+    try:
+        if folder:
+            path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path if folder else path.parent):
+            pass
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from None
 
 
 def write_whole(path: Path, parts: Sequence[Part]) -> None:

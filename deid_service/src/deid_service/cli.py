@@ -23,7 +23,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
 from deid_service.errors import DeidError, RulesError
 from deid_service.files.cleaning import files_below
@@ -73,7 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rpacs-deid", description="De-identify DICOM by rules: a clean copy, or quarantine, never a third way."
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(
+        required=True, metavar="COMMAND", parser_class=cast("type[argparse.ArgumentParser]", _Parser)
+    )
 
     check = commands.add_parser("check", help="say whether a rules file is in order", description=_check.__doc__)
     check.add_argument(
@@ -109,6 +111,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _Parser(argparse.ArgumentParser):
+    """A command's options are written out: nobody asks for values with ``--sh``."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **more})
+
+
 def _check(arguments: argparse.Namespace) -> int:
     """Say whether a rules file is in order; if not, everything that is wrong, with line and column."""
     try:
@@ -116,8 +125,14 @@ def _check(arguments: argparse.Namespace) -> int:
     except RulesError as error:
         print(error, file=sys.stderr)
         return _REFUSED
-    labels, entries = len(rules.labels), len(rules.entries)
-    print(f"{arguments.rules}: in order ({labels} labels, {entries} entries of transformations)")
+    counts = [
+        f"{number} {one if number == 1 else many}"
+        for number, one, many in (
+            (len(rules.labels), "label", "labels"),
+            (len(rules.entries), "entry of transformations", "entries of transformations"),
+        )
+    ]
+    print(f"{arguments.rules}: in order ({', '.join(counts)})")
     print(f"sha256 {rules.digest}")
     return _OK
 
@@ -133,7 +148,10 @@ def _keygen(arguments: argparse.Namespace) -> int:
 
 
 def _match(arguments: argparse.Namespace) -> int:
-    """Print the files that a query finds, one a line. Exit code 1 if there is none."""
+    """Print the files that a query finds, one a line. Exit code 1 if there is none.
+
+    What is below a folder and no DICOM file is counted and skipped; a file that is named must be one.
+    """
     from pydicom import dcmread
 
     from dicom_query import QueryError, evaluate, parse
@@ -143,19 +161,26 @@ def _match(arguments: argparse.Namespace) -> int:
     except QueryError as error:
         print(f"rpacs-deid: {error}", file=sys.stderr)
         return _USAGE
-    found = unreadable = 0
+    found = wrong = skipped = 0
     for root in arguments.files:
         for path in files_below(root):
             try:
-                dataset = dcmread(path, defer_size=65_536)
-                hit = evaluate(query, dataset)
-            except Exception as error:  # noqa: BLE001 - pydicom raises many kinds, and messages may quote values
-                print(f"rpacs-deid: {path}: not readable as DICOM ({type(error).__name__})", file=sys.stderr)
-                unreadable += 1
-                continue
-            if hit:
-                print(path)
-                found += 1
-    if unreadable:
+                hit = evaluate(query, dcmread(path, defer_size=65_536))
+            except OSError as error:
+                wrong += 1
+                print(f"rpacs-deid: cannot read {path}: {error.strerror}", file=sys.stderr)
+            except Exception:  # noqa: BLE001 - pydicom raises many kinds, and messages may quote values
+                if path == root:
+                    wrong += 1
+                    print(f"rpacs-deid: {path} is not a DICOM file", file=sys.stderr)
+                else:
+                    skipped += 1
+            else:
+                if hit:
+                    print(path)
+                    found += 1
+    if skipped:
+        print(f"rpacs-deid: {skipped} of the files are not DICOM files", file=sys.stderr)
+    if wrong:
         return _USAGE
     return _OK if found else _REFUSED

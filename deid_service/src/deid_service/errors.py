@@ -6,6 +6,7 @@
     ├── RulesError         a rules file that must not be used: every problem, with line, column and hint
     ├── RulesSourceError   a rules file that cannot be fetched from S3 just now
     ├── KeyFileError       a pseudonym key that is missing, malformed or readable by others
+    ├── InputError         a folder of originals that cannot be looked into
     ├── OutputError        a clean copy or report that cannot be written
     ├── TableError         a clinical table that is not written, with every reason (`deid_service.tables`)
     ├── BadRowError        one row of it that cannot be cleaned
@@ -25,6 +26,7 @@ from dataclasses import dataclass
 __all__ = [
     "REFUSAL_REASONS",
     "DeidError",
+    "InputError",
     "KeyFileError",
     "OutputError",
     "Problem",
@@ -69,7 +71,7 @@ class Problem:
     Attributes
     ----------
     line, column : int
-        Where it is, both counted from 1.
+        Where it is, both counted from 1; 0 if it is about the file as such.
     message : str
         What is wrong.
     hint : str
@@ -83,7 +85,8 @@ class Problem:
 
     def __str__(self) -> str:
         hint = f" ({self.hint})" if self.hint else ""
-        return f"line {self.line}, column {self.column}: {self.message}{hint}"
+        place = f"line {self.line}, column {self.column}: " if self.line else ""
+        return f"{place}{self.message}{hint}"
 
 
 class RulesError(DeidError):
@@ -117,6 +120,10 @@ class RulesSourceError(DeidError):
 
 class KeyFileError(DeidError):
     """A pseudonym key file that is missing, malformed, in the way, or readable by others."""
+
+
+class InputError(DeidError):
+    """A folder of originals that cannot be looked into."""
 
 
 class OutputError(DeidError):

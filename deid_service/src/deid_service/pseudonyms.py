@@ -104,7 +104,8 @@ class PseudonymKey:
                 mode = os.fstat(file.fileno()).st_mode
                 secret = file.read(KEY_LENGTH + 1)
         except OSError as error:
-            raise KeyFileError(f"cannot read the pseudonym key {path}: {error.strerror}") from None
+            hint = "; make one with: rpacs-deid keygen PATH" if isinstance(error, FileNotFoundError) else ""
+            raise KeyFileError(f"cannot read the pseudonym key {path}: {error.strerror}{hint}") from None
         if stat.S_IMODE(mode) & 0o077:
             raise KeyFileError(f"the pseudonym key {path} is open to others; run: chmod 600 {path}")
         if len(secret) != KEY_LENGTH:

@@ -10,9 +10,11 @@ import hashlib
 import multiprocessing
 import os
 import re
+import secrets
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +22,7 @@ from deid_service._buffers import Data, open_file
 from deid_service._output import write_whole
 from deid_service.comparison import values_by_path
 from deid_service.engine import Deidentifier, dataset_of
-from deid_service.errors import OutputError, Refused
+from deid_service.errors import InputError, OutputError, Refused
 from deid_service.outcomes import Cleaned
 from deid_service.pseudonyms import PseudonymKey
 from deid_service.rules import load_rules
@@ -48,6 +50,8 @@ class Task:
         Whether to write nothing.
     show_values : bool
         Whether records say what each value was and became.
+    run : str
+        Marks the drafts of this run, so that they can be told from those of another.
     """
 
     rules: Path | str
@@ -56,6 +60,7 @@ class Task:
     destination: Path
     dry_run: bool = False
     show_values: bool = False
+    run: str = field(default_factory=lambda: secrets.token_hex(4))
 
     def deidentifier(self) -> Deidentifier:
         """Read rules and key."""
@@ -63,11 +68,22 @@ class Task:
 
 
 def files_below(root: Path) -> Iterator[Path]:
-    """Yield a file, or all files below a folder in order of their names, but hidden ones."""
+    """Yield a file, or all files below a folder in order of their names, but hidden ones.
+
+    Raises
+    ------
+    InputError
+        If a folder cannot be looked into: its files would be missed without a word.
+    """
     if not root.is_dir():
         yield root
         return
-    for path in sorted(root.rglob("*")):
+
+    def stop(error: OSError) -> None:
+        raise InputError(f"cannot read the folder {error.filename}: {error.strerror}") from None
+
+    found = [Path(folder, name) for folder, _, names in os.walk(root, onerror=stop) for name in names]
+    for path in sorted(found):
         if path.is_file() and not path.name.startswith("."):
             yield path
 
@@ -95,6 +111,22 @@ def clean_files(task: Task, paths: Sequence[Path], processes: int = 1) -> Iterat
     OutputError
         If a copy cannot be written.
     """
+    try:
+        yield from _clean_all(task, paths, processes)
+    except BaseException:
+        _sweep(task)
+        raise
+
+
+def _sweep(task: Task) -> None:
+    """Remove the copies that were finished and not yet put in their places."""
+    if not task.dry_run:
+        folder = task.destination if task.source.is_dir() else task.destination.parent
+        for draft in folder.rglob(f".rpacs-{task.run}-*"):
+            draft.unlink(missing_ok=True)
+
+
+def _clean_all(task: Task, paths: Sequence[Path], processes: int) -> Iterator[dict[str, Any]]:
     written: set[str] = set()
     if processes <= 1 or len(paths) <= _FEW:
         deidentifier = task.deidentifier()
@@ -117,6 +149,7 @@ _there: tuple[Task, Deidentifier] | None = None
 
 def _start(task: Task) -> None:
     global _there
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which stops us
     _there = task, task.deidentifier()
 
 
@@ -169,7 +202,7 @@ def _clean(task: Task, deidentifier: Deidentifier, path: Path) -> dict[str, Any]
         target = target / f"{_name(outcome.sop_instance_uid)}.dcm"
     if not task.dry_run:
         digest = hashlib.sha256(str(path).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-        draft = target.with_name(f".rpacs-{os.getpid()}-{digest}")
+        draft = target.with_name(f".rpacs-{task.run}-{digest}")
         write_whole(draft, outcome.parts)
         record["draft"] = str(draft)
     return record | {

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from deid_service._output import private_text
+from deid_service._output import check_place, private_text
 from deid_service.files.cleaning import Task, clean_files, files_below
 from deid_service.files.progress import Progress
 from deid_service.rules import default_rules_path, path_or_s3
@@ -71,23 +71,38 @@ def _file(arguments: argparse.Namespace) -> int:
         print(f"rpacs-deid: {problem}", file=sys.stderr)
         return 2
     paths = list(files_below(source))
+    if not paths:
+        print(f"rpacs-deid: {source} holds no files", file=sys.stderr)
+        return 1
+    if arguments.report:
+        check_place(arguments.report)
+    if source.is_dir() and not arguments.dry_run:
+        check_place(destination, folder=True)
     progress = Progress(len(paths))
     report = []
-    for number, record in enumerate(clean_files(task, paths, arguments.processes), 1):
-        progress.count(record["outcome"])
-        if record["outcome"] == "refused":
-            # File names of originals often name patients: the terminal gets a number, the report the name.
-            progress.say(f"file {number} refused: {record['reason']}: {record['message']}")
+    complete = False
+    try:
+        for number, record in enumerate(clean_files(task, paths, arguments.processes), 1):
+            progress.count(record["outcome"])
+            if record["outcome"] == "refused":
+                # File names of originals often name patients: the terminal gets a number, the report the name.
+                progress.say(f"file {number} refused: {record['reason']}: {record['message']}")
+            if arguments.report:
+                report.append(record)
+            elif arguments.dry_run:
+                _print(number, record)
+        complete = True
+    finally:
+        # Also when it is broken off: what was written is told.
+        progress.finish()
         if arguments.report:
-            report.append(record)
-        elif arguments.dry_run:
-            _print(number, record)
-    progress.finish()
-    if arguments.report:
-        document = {"rules_sha256": digest, "dry_run": arguments.dry_run, "files": report}
-        with private_text(arguments.report) as file:  # it names the originals' files
-            json.dump(document, file, indent=2)
-    return 1 if progress.counts["refused"] else 0
+            document = {"rules_sha256": digest, "dry_run": arguments.dry_run, "complete": complete, "files": report}
+            with private_text(arguments.report) as file:  # it names the originals' files
+                json.dump(document, file, indent=2)
+    refused = progress.counts["refused"]
+    if refused and not arguments.report and len(paths) > 1:
+        print("which file has which number: run again with --dry-run --report FILE", file=sys.stderr)
+    return 1 if refused else 0
 
 
 def _print(number: int, record: dict[str, Any]) -> None:

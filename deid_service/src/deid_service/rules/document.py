@@ -168,9 +168,9 @@ def load_rules(source: str | os.PathLike[str]) -> Rules:
     try:
         data = _read_s3(source) if isinstance(source, str) and S3Address.is_one(source) else Path(source).read_bytes()
     except OSError as error:
-        raise RulesError([Problem(1, 1, f"cannot read the file: {error.strerror}")], str(source)) from None
+        raise RulesError([Problem(0, 0, f"cannot read the file: {error.strerror}")], str(source)) from None
     except RulesSourceError as error:
-        raise RulesError([Problem(1, 1, f"cannot read the file: {error}")], str(source)) from None
+        raise RulesError([Problem(0, 0, f"cannot read the file: {error}")], str(source)) from None
     return parse_rules(data, str(source))
 
 
@@ -196,7 +196,7 @@ def parse_rules(data: bytes, name: str) -> Rules:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
-        raise RulesError([Problem(1, 1, "the file is not UTF-8 text")], name) from None
+        raise RulesError([Problem(0, 0, "the file is not UTF-8 text")], name) from None
     return _load(text, name)
 
 

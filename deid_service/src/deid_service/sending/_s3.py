@@ -28,4 +28,7 @@ def client() -> S3Client:
 def reason(error: BaseException) -> str:
     """Name an error of boto3 without its message, which can quote keys."""
     code = getattr(error, "response", {}).get("Error", {}).get("Code")
-    return str(code) if code else type(error).__name__
+    name = type(error).__name__
+    if name in ("NoCredentialsError", "PartialCredentialsError"):
+        return "there are no credentials; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    return str(code) if code else name

@@ -88,6 +88,9 @@ def _send(arguments: argparse.Namespace) -> int:
         failure = str(error)
     finally:
         stack.close()
+    if failure and not counts:
+        print(f"rpacs-deid: {failure}; nothing was sent", file=sys.stderr)
+        return 1
     print(f"{counts['sent']} sent and confirmed, {counts['discarded']} discarded, {counts['refused']} refused")
     for reason, number in sorted(reasons.items()):
         print(f"  {number} {reason}")

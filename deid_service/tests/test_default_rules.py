@@ -34,6 +34,8 @@ VOCABULARY = {
 }
 NUMBERS = {"DS", "IS", "FD", "FL", "US", "SS", "UL", "SL"}
 
+# Values that do not fit the bits stored; leftovers after the ends of frames; JP2 boxes: tests/pixels/test_elsewhere.py
+BESIDE_THE_PIXELS = {"mlut_18.dcm", "HasFragmentSequence.dcm", "GDCMJ2K_TextGBR.dcm"}
 EXPECTED_REFUSALS = {
     "burned_in_text_possible",
     "dicomdir",
@@ -42,6 +44,7 @@ EXPECTED_REFUSALS = {
     "malformed",
     "missing_uid",
     "not_dicom",
+    "pixels_not_decodable",
     "verification_failed",
 }
 
@@ -214,7 +217,8 @@ def test_what_makes_the_image_stays(outcomes: dict[Path, Cleaned | Refused]) -> 
             cleaned = {change.path for change in outcome.changes if change.action in ("cleaned", "capped")}
             stays = [keyword for keyword in keywords if keyword not in cleaned]
             assert [clean.get(keyword) for keyword in stays] == [original.get(keyword) for keyword in stays], path
-            assert clean.get("PixelData") == original.get("PixelData")
+            if path.name not in BESIDE_THE_PIXELS:
+                assert clean.get("PixelData") == original.get("PixelData"), path
             assert clean.file_meta.TransferSyntaxUID == original.file_meta.TransferSyntaxUID
             private = [element for element in clean if element.tag.is_private and not element.tag.is_private_creator]
             assert all(safe_vr(element.tag, element.private_creator) for element in private)

@@ -390,12 +390,17 @@ def test_pixels_that_may_name_the_patient_are_refused(
         assert refused(clean, UIDS, instance).reason_code == reason
 
 
-def test_an_overlay_in_the_upper_bits_is_refused(clean: Clean, instance: Dataset) -> None:
+def test_an_overlay_in_bits_of_the_pixels_is_cleared_or_refused(clean: Clean, instance: Dataset) -> None:
     instance.add_new(0x60000100, "US", 16)
     instance.add_new(0x60000102, "US", 0)
     clean(UIDS, instance)
     instance.add_new(0x60000102, "US", 12)
     assert refused(clean, UIDS, instance).reason_code == "burned_in_text_possible"
+    instance.BitsStored, instance.HighBit, instance.PixelRepresentation = 12, 11, 0
+    instance.PixelData = b"\x01\x10\x02\x00\x03\x10\x04\x00"
+    result = clean(UIDS, instance)
+    assert result.PixelData == b"\x01\x00\x02\x00\x03\x00\x04\x00"
+    assert not [element for element in result if element.tag.group == 0x6000]
 
 
 # ---- malformed input

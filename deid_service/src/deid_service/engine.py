@@ -32,6 +32,7 @@ from deid_service._memory import Memory
 from deid_service.errors import Refused
 from deid_service.outcomes import Cleaned, Discarded
 from deid_service.pixels.cleaning import hold_back
+from deid_service.pixels.elsewhere import without_hidden
 from deid_service.pixels.header import header_of
 from deid_service.pixels.triage import triage
 from deid_service.pseudonyms import PseudonymKey, is_registered_uid
@@ -111,6 +112,7 @@ class Deidentifier:
                 raise Refused("registered_uid", f"the {name} lies under a registered root")
         refers = any(element.tag == _COMMON_REFERENCES for element in source.elements)
         plan = self.rules.plan(labels, values[SOP_CLASS], refers=refers)
+        source = without_hidden(source, plan.pixels)
         header = header_of(source)
         hold_back(header, triage(header), plan.pixels)
         work = Cleaning(source, plan, self._key, _identity(values), self._memory)

@@ -30,8 +30,6 @@ def hold_back(header: Header, finding: Finding, rules: PixelRules) -> None:
     """
     if finding.document and rules.documents is Documents.QUARANTINE:
         raise Refused("encapsulated_document")
-    if finding.hidden_overlay:
-        raise Refused("burned_in_text_possible", "an overlay is hidden in the upper bits of the pixels")
     # As long as no rule can look at pixels, what an image says of itself is believed, as it was.
     if finding.suspected and not rules.unchecked and header[BURNED_IN] != "no":
         raise Refused("burned_in_text_possible", f"{finding.reason}; no rule says what to do about it")

@@ -9,14 +9,15 @@ name its patient) are refused.
 from __future__ import annotations
 
 import re
-from typing import Final
+from copy import copy
+from dataclasses import replace
+from typing import Final, Literal
 
+from deid_service._buffers import spool
 from deid_service.errors import Refused
 from deid_service.wire import Element, Source
 
-__all__ = ["kept_document", "kind_of_bytes", "strip_document"]
-
-Part = bytes | memoryview
+__all__ = ["kind_of_bytes", "strip_document"]
 
 _SOP_CLASS: Final = 0x00080016
 _DOCUMENT: Final = 0x00420011
@@ -101,7 +102,7 @@ def kind_of_bytes(value: bytes | memoryview) -> str:
     return min(found)[1] if found else ""
 
 
-def strip_document(source: Source) -> dict[int, list[Part] | None]:
+def strip_document(source: Source) -> Source:
     """Put an empty document in the place of the one that an instance holds.
 
     Parameters
@@ -111,8 +112,8 @@ def strip_document(source: Source) -> dict[int, list[Part] | None]:
 
     Returns
     -------
-    dict of int to list of bytes-like
-        The elements that change, whole: Encapsulated Document, and its length where the instance tells it.
+    Source
+        The same with an empty Encapsulated Document, and its length where the instance tells it.
 
     Raises
     ------
@@ -123,39 +124,44 @@ def strip_document(source: Source) -> dict[int, list[Part] | None]:
     document = _EMPTY.get(media_type or _BY_SOP_CLASS.get(_text(source, _SOP_CLASS), ""))
     if document is None:
         raise Refused("encapsulated_document", "a document of this kind cannot be replaced by an empty one")
-    return _elements(source, document)
+    order: Literal["little", "big"] = "little" if source.encoding.little else "big"
+    length = _find(source, _LENGTH)
+    if length is not None and length.value_end - length.value_start == 4:
+        source = _with_value(source, length, len(document).to_bytes(4, order))
+    element = _find(source, _DOCUMENT)
+    if element is None or element.undefined:
+        raise Refused("encapsulated_document", "the instance has no document, or not in one piece")
+    return _with_value(source, element, document + b"\0" * (len(document) % 2))
 
 
-def kept_document(source: Source) -> dict[int, list[Part] | None]:
-    """Return the document of an instance as it is, where a rule lets it pass although the profile would blank it.
+def _with_value(source: Source, element: Element, value: bytes) -> Source:
+    """Give a top-level element that is no sequence another value."""
+    head = source.encoding.header(element.tag, element.vr, len(value))
+    data = memoryview(source.data)
+    new = Element(
+        element.tag,
+        element.vr,
+        element.start,
+        element.start + len(head),
+        element.start + len(head) + len(value),
+        element.item_encoding,
+    )
+    shift = new.end - element.end
+    elements = [
+        new if one is element else _shifted(one, shift) if one.start >= element.end else one for one in source.elements
+    ]
+    whole = spool([data[: element.start], head, value, data[element.end :]])
+    return replace(source, data=whole, elements=elements)
 
-    Parameters
-    ----------
-    source : Source
-        An instance of an encapsulated document.
 
-    Returns
-    -------
-    dict of int to list of bytes-like
-        As from :func:`strip_document`.
-    """
-    return {
-        element.tag: [memoryview(source.data)[element.start : element.end]]
-        for element in source.elements
-        if element.tag in (_DOCUMENT, _LENGTH)
-    }
-
-
-def _elements(source: Source, document: bytes) -> dict[int, list[Part] | None]:
-    padded = document + b"\0" * (len(document) % 2)
-    encoding = source.encoding
-    length = len(document).to_bytes(4, "little" if encoding.little else "big")
-    elements: dict[int, list[Part] | None] = {
-        _DOCUMENT: [encoding.header(_DOCUMENT, "OB", len(padded)) + padded],
-    }
-    if _find(source, _LENGTH) is not None:
-        elements[_LENGTH] = [encoding.header(_LENGTH, "UL", 4) + length]
-    return elements
+def _shifted(element: Element, by: int) -> Element:
+    """Return an element that stands `by` bytes further on."""
+    new = copy(element)
+    new.start, new.end = element.start + by, element.end + by
+    new.value_start, new.value_end = element.value_start + by, element.value_end + by
+    if element.items is not None:
+        new.items = [replace(item, elements=[_shifted(one, by) for one in item.elements]) for item in element.items]
+    return new
 
 
 def _find(source: Source, tag: int) -> Element | None:

@@ -15,21 +15,26 @@ handwriting in graphic annotations              :mod:`deid_service.pixels.graphi
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
 
+from deid_service._buffers import Part, spool
 from deid_service.errors import Refused
 from deid_service.pixels.codestream_extras import extras, says_something
+from deid_service.pixels.documents import strip_document
 from deid_service.pixels.fragments import Span, frame_positions
 from deid_service.pixels.layout import Layout, layout_of
 from deid_service.pixels.spare_bits import cleared, has_planes
+from deid_service.rules.pixels import PixelRules
+from deid_service.transforms.unchecked import Documents
 from deid_service.wire import Element, Source
 
-__all__ = ["refuse_unseen", "without_extras"]
+__all__ = ["refuse_unseen", "without_extras", "without_hidden"]
 
-Part = bytes | memoryview
-
+_DOCUMENT: Final = 0x00420011
 _PIXEL_DATA: Final = 0x7FE00010
 _OVERLAY_POSITIONS: Final = frozenset(0x60000102 | group << 17 for group in range(128))
 _OVERLAY_DATA: Final = 0x3000 - 0x0102
@@ -69,19 +74,47 @@ def refuse_unseen(source: Source) -> None:
             raise Refused("sound")
 
 
-def without_extras(source: Source) -> dict[int, list[Part]]:
-    """Return the pixel data without what is stored in it besides the pixels.
+def without_hidden(source: Source, rules: PixelRules) -> Source:
+    """Return an instance without what hides in it, as far as one can be made.
 
     Parameters
     ----------
     source : Source
-        An instance, read. Its data may be a mapped file: what does not change is not copied.
+        An instance, read.
+    rules : PixelRules
+        In force for it.
 
     Returns
     -------
-    dict of int to list of bytes-like
-        The whole element Pixel Data in parts, header included; empty if there is nothing to clean. Frames keep their
-        places and lengths, and every pixel its value.
+    Source
+        Most often the same.
+
+    Raises
+    ------
+    Refused
+        As :func:`refuse_unseen`, unless suspected pixels pass unchecked; as :func:`without_extras`; as
+        :func:`~deid_service.pixels.documents.strip_document`, if documents are to be stripped.
+    """
+    if not rules.unchecked:
+        refuse_unseen(source)
+    if rules.documents is Documents.STRIP and any(element.tag == _DOCUMENT for element in source.elements):
+        source = strip_document(source)
+    return without_extras(source)
+
+
+def without_extras(source: Source) -> Source:
+    """Return an instance whose pixel data holds nothing but pixels.
+
+    Parameters
+    ----------
+    source : Source
+        An instance, read.
+
+    Returns
+    -------
+    Source
+        The same object if there is nothing to clean. Otherwise one of the same layout: frames keep their places and
+        lengths, and every pixel its value.
 
     Raises
     ------
@@ -91,44 +124,47 @@ def without_extras(source: Source) -> dict[int, list[Part]]:
         pixels are to be read.
     """
     element = next((one for one in reversed(source.elements) if one.tag == _PIXEL_DATA), None)
-    if element is None or element.value_start == element.value_end:
-        return {}
-    if element.undefined:
-        if _hidden_overlays(source, range(256)):
-            raise Refused("burned_in_text_possible", "an overlay is hidden in unused bits of compressed pixels")
-        return _joined(source, element, _compressed(source, element))
+    if element is None or element.value_start == element.value_end or source.transfer_syntax in _VIDEO:
+        return source
+    value = _compressed(source, element) if element.undefined else _native(source, element)
+    if value is None:
+        return source
+    data = memoryview(source.data)
+    return replace(source, data=spool([data[: element.value_start], *value, data[element.end :]]))
+
+
+def _native(source: Source, element: Element) -> Iterable[Part] | None:
+    """Return the new value of native pixels; None if it is as the old one."""
     layout = layout_of(source)
     length = element.value_end - element.value_start
     # Truncated pixels are for the decoders to judge; here only what there is too much of counts.
     if length >= (layout.frame_bits * layout.number + 7) // 8:
         layout = layout.sampled(length)
     used = range(layout.high_bit - layout.bits_stored + 1, layout.high_bit + 1)
-    if any(position in used for position in _hidden_overlays(source, range(256))):
+    if any(position in used for position in _hidden_overlays(source)):
         raise Refused("burned_in_text_possible", "an overlay is hidden among the bits of the pixels")
     cells = min((layout.frame_bits * layout.number + 7) // 8, length)
     value = memoryview(source.data)[element.value_start : element.value_start + cells]
-    parts: list[Part] = [value]
+    rest = memoryview(source.data)[element.value_start + cells : element.end]
     dtype = _cell(source, layout)
     if dtype is not None:
         whole = value[: len(value) // dtype.itemsize * dtype.itemsize]
         bits = layout.bits_stored, layout.high_bit
         if has_planes(whole, dtype, *bits, signed=layout.signed):
-            parts = [*cleared(whole, dtype, *bits, signed=layout.signed), value[len(whole) :]]
-    rest = memoryview(source.data)[element.value_start + cells : element.end]
-    if parts == [value] and not says_something(rest):
-        return {}
-    head = memoryview(source.data)[element.start : element.value_start]
-    return {_PIXEL_DATA: [head, *parts, bytes(len(rest))]}
+            # Piece by piece: a large instance does not fit into memory.
+            clear = cleared(whole, dtype, *bits, signed=layout.signed)
+            return chain(clear, [value[len(whole) :], bytes(len(rest))])
+    return [value, bytes(len(rest))] if says_something(rest) else None
 
 
-def _hidden_overlays(source: Source, positions: range) -> list[int]:
-    """Return where overlays say that they lie in the pixels, if they have no data of their own (PS3.5 8.1.2)."""
+def _hidden_overlays(source: Source) -> list[int]:
+    """Return in which bits of the pixels overlays lie that have no data of their own (PS3.5 8.1.2)."""
     have = {element.tag for element in source.elements if element.value_end > element.value_start}
     found = []
     for element in source.elements:
         if element.tag in _OVERLAY_POSITIONS and element.tag + _OVERLAY_DATA not in have:
             number = int.from_bytes(source.value(element)[:2], "little" if source.encoding.little else "big")
-            if number in positions:
+            if number:
                 found.append(number)
     return found
 
@@ -141,16 +177,19 @@ def _cell(source: Source, layout: Layout) -> np.dtype[Any] | None:
     return np.dtype(f"{'>' if big else '<'}u{layout.bits_allocated // 8}")
 
 
-def _compressed(source: Source, element: Element) -> Iterator[Span]:
-    """Yield what is to be blanked in encapsulated pixel data."""
-    number = layout_of(source).number
+def _compressed(source: Source, element: Element) -> Iterable[Part] | None:
+    """Return the new value of encapsulated pixels; None if it is as the old one."""
+    if _hidden_overlays(source):
+        raise Refused("burned_in_text_possible", "an overlay is hidden in unused bits of compressed pixels")
     data = memoryview(source.data)
-    for fragments in frame_positions(source, element, number):
-        if len(fragments) == 1:
-            start, end = fragments[0]
-            yield from ((start + one, start + two) for one, two in extras(data[start:end]))
-        else:
-            yield from _across(fragments, extras(b"".join(data[start:end] for start, end in fragments)))
+    parts: list[Part] = []
+    position = element.value_start
+    for fragments in frame_positions(source, element, layout_of(source).number):
+        whole = data[slice(*fragments[0])] if len(fragments) == 1 else b"".join(data[slice(*one)] for one in fragments)
+        for start, end in _across(fragments, extras(whole)):
+            parts += [data[position:start], bytes(end - start)]
+            position = end
+    return [*parts, data[position : element.end]] if parts else None
 
 
 def _across(fragments: Iterable[Span], spans: list[Span]) -> Iterator[Span]:
@@ -163,14 +202,3 @@ def _across(fragments: Iterable[Span], spans: list[Span]) -> Iterator[Span]:
             if first < last:
                 yield start + first, start + last
         before += size
-
-
-def _joined(source: Source, element: Element, spans: Iterable[Span]) -> dict[int, list[Part]]:
-    """Put an element together with zeros in some places."""
-    data = memoryview(source.data)
-    parts: list[Part] = []
-    position = element.start
-    for start, end in spans:
-        parts += [data[position:start], bytes(end - start)]
-        position = end
-    return {_PIXEL_DATA: [*parts, data[position : element.end]]} if parts else {}

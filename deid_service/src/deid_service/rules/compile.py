@@ -41,6 +41,7 @@ __all__ = ["Action", "Decision", "Entry", "Level", "Plan"]
 _REMEMBERED: Final = 50_000
 _DATES: Final = frozenset({"DA", "DT", "TM"})
 _CHARACTER_SET: Final = 0x00080005
+_DOCUMENT: Final = 0x00420011
 _ICONS: Final = 0x00880200
 _PIXELS: Final = 0x7FE0
 
@@ -193,6 +194,9 @@ class Level:
             # No standard sequence but that of icons holds pixels: nobody would look for them there.
             return Decision(Action.REMOVE, vrs[0])
         policy = self._plan.policy
+        if tag == _DOCUMENT and not self._parents and self._plan.pixels.documents is not Documents.QUARANTINE:
+            # What becomes of documents was said by the rules, and was done before.
+            return Decision(Action.KEEP, vrs[0])
         if policy is None and not self._plan.pixels.unchecked and _shows_more(tag):
             return Decision(Action.REMOVE, vrs[0])
         if (

@@ -12,6 +12,7 @@ import io
 import mmap
 import os
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
@@ -28,6 +29,8 @@ __all__ = [
     "PartsReader",
     "SpoolError",
     "as_data",
+    "deflated",
+    "explained",
     "open_file",
     "pieces",
     "same_bytes",
@@ -127,19 +130,20 @@ def spool(chunks: Iterable[Part], memory: int = LARGE) -> Data:
             if file is None and size <= memory:
                 held.append(bytes(chunk))
                 continue
-            with _explained():
+            with explained():
                 if file is None:
                     file = stack.enter_context(tempfile.TemporaryFile(prefix="rpacs-", buffering=0))
                 write_parts(file.fileno(), [*held, chunk])
             held.clear()
         if file is None:
             return b"".join(held)
-        with _explained():
+        with explained():
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 @contextlib.contextmanager
-def _explained() -> Iterator[None]:
+def explained() -> Iterator[None]:
+    """Turn errors of temporary files into one that says what to do about it."""
     try:
         yield
     except OSError as error:
@@ -163,6 +167,30 @@ def pieces(parts: Iterable[Part], size: int = _PIECE) -> Iterator[Part]:
         view = memoryview(part)
         for start in range(0, len(view), size):
             yield view[start : start + size]
+
+
+def deflated(parts: Iterable[Part]) -> list[Part]:
+    """Compress a data set as a whole (PS3.5 A.5).
+
+    Parameters
+    ----------
+    parts : iterable of bytes-like
+        The data set.
+
+    Returns
+    -------
+    list of bytes or memoryview
+        Of even length.
+    """
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+
+    def compressed() -> Iterator[bytes]:
+        for piece in pieces(parts):
+            yield deflater.compress(piece)
+        yield deflater.flush()
+
+    found = spool(compressed())
+    return [found if isinstance(found, bytes) else memoryview(found), b"\0" * (len(found) % 2)]
 
 
 def write_parts(handle: int, parts: Sequence[Part]) -> None:

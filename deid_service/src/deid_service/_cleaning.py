@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 import struct
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cached_property, lru_cache
 from typing import Final
 
-from deid_service._buffers import Part, pieces, spool
+from deid_service._buffers import Part, deflated
 from deid_service._memory import Memory, Replacement
 from deid_service.descriptors import PatientIdentifiers, clean_text, identifiers_of
 from deid_service.errors import Refused
@@ -133,12 +132,12 @@ class Cleaning:
                 raise Refused("missing_uid", f"the rules leave the instance without a {name}")
         head = self._file_meta()
         if is_deflated(self._source.transfer_syntax):
-            parts = _as_parts([head, *_deflated(chunks)])
+            parts = _as_parts([head, *deflated(chunks)])
         else:
             parts = _as_parts([head, *chunks])
         if self._plan.transcode is not None:
-            data, self._tags = transcode(b"".join(parts), self._plan.transcode, self._tags)
-            parts = [data]
+            parts, self._tags = transcode(parts, self._plan.transcode, self._tags)
+            parts = _as_parts(parts)
         verify(parts, self._tags, self._source, self._patient)
         return Cleaned(
             parts,
@@ -533,17 +532,3 @@ def _as_parts(chunks: list[Part]) -> list[Part]:
         else:
             parts.append(b"".join(run))
     return parts
-
-
-def _deflated(chunks: list[Part]) -> list[Part]:
-    """Compress a data set."""
-    deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-
-    def compressed() -> Iterator[bytes]:
-        for piece in pieces(chunks):
-            yield deflater.compress(piece)
-        yield deflater.flush()
-
-    deflated = spool(compressed())
-    padding = b"\0" * (len(deflated) % 2)
-    return [deflated if isinstance(deflated, bytes) else memoryview(deflated), padding]

@@ -11,12 +11,11 @@ import tempfile
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import IO, Final
+from typing import IO
 
-__all__ = ["IN_MEMORY", "Joined", "Parts"]
+from deid_service._buffers import LARGE, explained, write_parts
 
-IN_MEMORY: Final = 2**25
-"""Bytes of new data that are held in memory, not in a file."""
+__all__ = ["Joined", "Parts"]
 
 
 class Parts:
@@ -46,15 +45,22 @@ class Parts:
         self._append(False, start, end)
 
     def write(self, data: bytes | memoryview) -> None:
-        """Append new bytes."""
-        if self._file is None and self._written + len(data) > IN_MEMORY:
-            self._file = tempfile.TemporaryFile(prefix="rpacs-pixels-")  # noqa: SIM115 - closed once it is mapped
-            self._file.write(self._new)
-            self._new = bytearray()
-        if self._file is None:
+        """Append new bytes.
+
+        Raises
+        ------
+        SpoolError
+            If there is no room for the temporary file.
+        """
+        if self._file is None and self._written + len(data) <= LARGE:
             self._new += data
         else:
-            self._file.write(data)
+            with explained():
+                if self._file is None:
+                    self._file = tempfile.TemporaryFile(prefix="rpacs-", buffering=0)  # noqa: SIM115 - closed below
+                    write_parts(self._file.fileno(), [bytes(self._new)])
+                    self._new = bytearray()
+                write_parts(self._file.fileno(), [data])
         self._append(True, self._written, self._written + len(data))
         self._written += len(data)
 
@@ -74,8 +80,7 @@ class Parts:
         if self._file is None:
             written = memoryview(bytes(self._new))
         else:
-            self._file.flush()
-            with self._file:
+            with explained(), self._file:
                 written = memoryview(mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ))
         return [(written if new else self._base)[start:end] for new, start, end in self._pieces]
 

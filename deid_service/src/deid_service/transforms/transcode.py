@@ -8,13 +8,13 @@ a compressed one is asked for.
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 from pydicom.datadict import dictionary_VR
 from yaml.nodes import Node
 
+from deid_service._buffers import Part, deflated, same_bytes, spool
 from deid_service.errors import Refused
 from deid_service.pixels.boxes import Regions
 from deid_service.pixels.codecs import TARGETS, available_targets, is_compressed
@@ -48,12 +48,12 @@ def read_transcode(node: Node | None, problems: Problems) -> str | None:
     return None
 
 
-def transcode(data: bytes, uid: str, tags: list[int]) -> tuple[bytes, list[int]]:
+def transcode(parts: list[Part], uid: str, tags: list[int]) -> tuple[list[Part], list[int]]:
     """Write a finished copy in another transfer syntax and compare it with what it was.
 
     Parameters
     ----------
-    data : bytes
+    parts : list of bytes or memoryview
         A DICOM file.
     uid : str
         Transfer syntax to write, from :func:`read_transcode`.
@@ -62,7 +62,7 @@ def transcode(data: bytes, uid: str, tags: list[int]) -> tuple[bytes, list[int]]
 
     Returns
     -------
-    data : bytes
+    parts : list of bytes or memoryview
         The file in that syntax.
     tags : list of int
         Its top-level elements.
@@ -73,10 +73,10 @@ def transcode(data: bytes, uid: str, tags: list[int]) -> tuple[bytes, list[int]]
         ``not_transcodable`` if the pixels cannot be decoded or encoded; ``verification_failed`` if the copy does not
         hold the same pixels and the same other elements, or not that syntax.
     """
-    source = read(data)
+    source = read(spool(parts))
     pixels = any(element.tag == _PIXEL_DATA for element in source.elements)
     if source.transfer_syntax == uid or (is_compressed(uid) and not pixels):
-        return data, tags
+        return parts, tags
     rewritten = Rewritten(uid, {}, Regions())
     if is_compressed(uid) or is_compressed(source.transfer_syntax):
         try:
@@ -87,12 +87,12 @@ def transcode(data: bytes, uid: str, tags: list[int]) -> tuple[bytes, list[int]]
             raise
     elif pixels and not source.encoding.little and _bits_allocated(source) > 16:
         raise Refused("not_transcodable", "big endian pixels of more than 16 bits have no single meaning")
-    result = b"".join(with_pixels(source, rewritten))
+    result = with_pixels(source, rewritten)
     _compare(source, result, rewritten)
     return result, with_tags(tags, rewritten)
 
 
-def with_pixels(source: Source, rewritten: Rewritten) -> list[bytes | memoryview]:
+def with_pixels(source: Source, rewritten: Rewritten) -> list[Part]:
     """Write a file anew with other elements for its pixels.
 
     Parameters
@@ -110,9 +110,7 @@ def with_pixels(source: Source, rewritten: Rewritten) -> list[bytes | memoryview
     uid = rewritten.transfer_syntax
     body = relayout(source, encoding_of(uid), rewritten.elements)
     if is_deflated(uid):
-        deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-        deflated = [*map(deflater.compress, body), deflater.flush()]
-        body = [*deflated, b"\0" * (sum(map(len, deflated)) % 2)]
+        body = deflated(body)
     return [_file_meta(source.meta, uid), *body]
 
 
@@ -140,12 +138,12 @@ def _file_meta(meta: dict[int, bytes], uid: str) -> bytes:
     return b"\0" * 128 + b"DICM" + length + body
 
 
-def _compare(source: Source, result: bytes, rewritten: Rewritten) -> None:
+def _compare(source: Source, result: list[Part], rewritten: Rewritten) -> None:
     """Read the result back: the syntax and every element that was not meant to change.
 
     The new pixels were compared frame by frame when they were written.
     """
-    again = read(result)
+    again = read(spool(result))
     if again.transfer_syntax != rewritten.transfer_syntax:
         raise Refused("verification_failed", "the transcoded copy does not have the transfer syntax asked for")
     before, after = (
@@ -156,7 +154,7 @@ def _compare(source: Source, result: bytes, rewritten: Rewritten) -> None:
         raise Refused("verification_failed", "the transcoded copy differs outside of its pixels")
     for element in again.elements:
         new = rewritten.elements.get(element.tag)
-        if new is not None and memoryview(again.data)[element.start : element.end] != b"".join(new):
+        if new is not None and not same_bytes(new, [memoryview(again.data)[element.start : element.end]]):
             raise Refused("verification_failed", "the transcoded copy does not hold the pixels that were written")
 
 

@@ -11,7 +11,7 @@ from typing import Final
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 
 from deid_service.wire.encoding import LONG_VRS, UNDEFINED, Encoding
-from deid_service.wire.reader import Element, Source
+from deid_service.wire.reader import PIXEL_TAGS, Element, Source
 
 __all__ = ["little_endian_value", "relayout"]
 
@@ -41,7 +41,7 @@ def relayout(source: Source, target: Encoding, changes: Mapping[int, Sequence[Bu
     Returns
     -------
     list of bytes or memoryview
-        To be joined.
+        To be joined. Views hold pixels and nothing else.
     """
     chunks: list[Buffer] = []
     pending = dict(sorted(changes.items()))
@@ -51,6 +51,8 @@ def relayout(source: Source, target: Encoding, changes: Mapping[int, Sequence[Bu
             chunks += pending.pop(tag) or ()
         if element.tag in pending:
             chunks += pending.pop(element.tag) or ()
+        elif element.tag in PIXEL_TAGS and element.items is None:
+            chunks += _pixels(source, element, target)
         else:
             _write(chunks, source, element, source.encoding, target, signed=signed)
     for extra in pending.values():
@@ -63,9 +65,9 @@ def _write(
 ) -> None:
     """Write one element; `signed` says how ambiguous numbers are to be taken (PS3.5 Annex A)."""
     if encoding == target:
-        chunks.append(memoryview(source.data)[element.start : element.end])
+        chunks.append(source.data[element.start : element.end])
         return
-    verbatim = memoryview(source.data)[element.value_start : element.end]  # of undefined length: with its delimiter
+    verbatim = source.data[element.value_start : element.end]  # of undefined length: with its delimiter
     if element.items is not None and (element.vr == "SQ" or not target.explicit):
         body: list[Buffer] = []
         for item in element.items:
@@ -84,6 +86,18 @@ def _write(
         if len(value) > 0xFFFF and vr not in LONG_VRS:
             vr = "UN"  # PS3.5 6.2.2: what a 16-bit length cannot say
         chunks += [target.header(element.tag, vr, len(value)), value]
+
+
+def _pixels(source: Source, element: Element, target: Encoding) -> list[Buffer]:
+    """Write pixels of the top level, in views where they stay as they are."""
+    view = memoryview(source.data)
+    if source.encoding == target:
+        return [view[element.start : element.end]]
+    length = UNDEFINED if element.undefined else element.value_end - element.value_start
+    value: Buffer = view[element.value_start : element.end]  # of undefined length: with its delimiter
+    if not source.encoding.little and not element.undefined:
+        value = little_endian_value(source, element, source.encoding)
+    return [target.header(element.tag, element.vr, length), value]
 
 
 def _is_signed(source: Source, elements: list[Element], *, signed: bool) -> bool:

@@ -33,6 +33,7 @@ from deid_service.errors import Refused
 from deid_service.outcomes import Cleaned, Discarded
 from deid_service.pixels.cleaning import hold_back
 from deid_service.pixels.elsewhere import without_hidden
+from deid_service.pixels.graphics import refuse_handwriting
 from deid_service.pixels.header import header_of
 from deid_service.pixels.triage import triage
 from deid_service.pseudonyms import PseudonymKey, is_registered_uid
@@ -113,6 +114,8 @@ class Deidentifier:
         refers = any(element.tag == _COMMON_REFERENCES for element in source.elements)
         plan = self.rules.plan(labels, values[SOP_CLASS], refers=refers)
         source = without_hidden(source, plan.pixels)
+        if plan.keeps_graphics:
+            refuse_handwriting(source)
         header = header_of(source)
         hold_back(header, triage(header), plan.pixels)
         work = Cleaning(source, plan, self._key, _identity(values), self._memory)

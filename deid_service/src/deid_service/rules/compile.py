@@ -42,6 +42,7 @@ _REMEMBERED: Final = 50_000
 _DATES: Final = frozenset({"DA", "DT", "TM"})
 _CHARACTER_SET: Final = 0x00080005
 _DOCUMENT: Final = 0x00420011
+_GRAPHICS: Final = 0x00700001
 _ICONS: Final = 0x00880200
 _PIXELS: Final = 0x7FE0
 
@@ -298,6 +299,13 @@ class Plan:
         self.top = Level(
             self, (), _NO_TYPES if profile is None else types_of(known_sop_classes().get(sop_class), refers=refers)
         )
+
+    @property
+    def keeps_graphics(self) -> bool:
+        """Whether the lines of graphic annotations stay, and nobody said that they may pass unchecked."""
+        decision = self.top.decide(_GRAPHICS, "SQ", None, True)
+        kept = decision.below is not None and decision.below.mode <= Mode.CLEAN
+        return kept and not self.pixels.unchecked
 
 
 def _shows_more(tag: int) -> bool:

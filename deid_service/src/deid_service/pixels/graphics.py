@@ -1,7 +1,7 @@
 """Handwriting in graphic annotations (PS3.3 C.10.5, PS3.15 E.3.3).
 
-The texts of graphic annotations are cleaned like other texts. Lines are not texts: a signature, or a name drawn with the
-mouse, is a list of points. No rule reads it; here it is suspected by its shape.
+The texts of graphic annotations are cleaned like other texts. Lines are not texts: a signature, or a name drawn with
+the mouse, is a list of points. No rule reads it; here it is suspected by its shape.
 """
 
 from __future__ import annotations

@@ -358,6 +358,9 @@ def shelf(new_base, server_folder, tmp_path_factory) -> Iterator[Shelf]:
     private.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.102"
     private["PixelData"].is_undefined_length = True
     images["video"] = private
+    # A header of 2 MB before 9 MB of pixels, and a short one.
+    images["long"] = image(pixels=np.zeros((1, 2200, 2200), np.int16), TextValue="x" * (2 << 20))
+    images["large"] = image(pixels=np.zeros((1, 2200, 2200), np.int16))
     try:
         with indexing(IndexerSettings(base.indexer, research.url, poll=0.1)):
             for dataset in images.values():
@@ -428,7 +431,15 @@ def test_frames_of_single_bits_begin_at_a_byte(shelf):
 
 
 def test_frames_that_are_not_there(shelf):
-    for frames, code in (("4", 404), ("0", 404), ("1,4", 404), ("x", 400), ("1,,2", 400), ("-1", 400)):
+    for frames, code in (
+        ("1,1,1,1", 400),
+        ("4", 404),
+        ("0", 404),
+        ("1,4", 404),
+        ("x", 400),
+        ("1,,2", 400),
+        ("-1", 400),
+    ):
         answer = shelf.get("multi", f"frames/{frames}")
         assert answer.status_code == code, frames
         assert answer.json()["hint"]
@@ -447,6 +458,19 @@ def test_bulk_data_inside_sequences(shelf):
         assert shelf.get("nested", f"bulkdata/{path}").status_code == 404, path
     frames = list(pydicom.encaps.generate_frames(shelf.images["ls"].PixelData, number_of_frames=3))
     assert [body for _, body in parts_of(shelf.get("ls", "bulkdata/7FE00010"))] == frames
+
+
+def test_headers_of_large_files_are_whole(shelf):
+    for name in ("long", "large"):
+        (row,) = shelf.get(name, "metadata").json()
+        assert row["7FE00010"]["BulkDataURI"].endswith("/bulkdata/7FE00010")
+        assert len(row.get("0040A160", {"Value": [""]})["Value"][0]) == (2 << 20 if name == "long" else 0)
+    stored = as_bytes(shelf.images["large"])
+    dataset = shelf.images["large"]
+    series = f"studies/{dataset.StudyInstanceUID}/series/{dataset.SeriesInstanceUID}"
+    # Larger than what is read ahead: it passes in pieces.
+    answer = shelf.served.client.get(f"dicom-web/{series}", headers=shelf.user)
+    assert [body for _, body in parts_of(answer)] == [stored]
 
 
 def picture(answer: httpx.Response) -> Image.Image:

@@ -115,6 +115,9 @@ async def frames(call: Call) -> Reply:
         raise ApiError(
             404, "frame_not_found", "There is no such frame.", f"The instance has {most}; they count from 1."
         )
+    if len(numbers) > most:
+        # Each at most once: a short address must not ask for a thousand copies.
+        raise ApiError(400, "frames_invalid", f"{len(numbers)} frames are asked for.", f"The instance has {most}.")
     one, media_type, syntax, make = _chosen(call, dataset)
     call.event.count = len(numbers)
     renderer = call.services.renderer

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import TypeVar
 
 import dicom_query
+from rpacs_hub.errors import NotAnImage
 from rpacs_hub.gateway._exchange import Call, Reply
 from rpacs_hub.gateway._tags import HEADER_LIMIT
 from rpacs_hub.gateway.dicomweb.accept import Wanted, not_acceptable, wants_json
@@ -31,6 +33,7 @@ T = TypeVar("T")
 
 _DICOM = "application/dicom"
 _AHEAD = 4
+_BEGINNING = 1 << 20
 _SMALL = 4 << 20
 """Files up to this size are read whole and ahead of the client, `_AHEAD` of them; larger ones pass in pieces."""
 
@@ -188,6 +191,12 @@ async def metadata_below(call: Call) -> Reply:
 
 async def _header(call: Call, one: IndexedInstance) -> bytes:
     bulk = f"{address_of(call, one)}/bulkdata"
-    return await call.services.orthanc.load(
-        one.orthanc_id, lambda data, length: header_json(data, length, bulk), HEADER_LIMIT
-    )
+
+    def convert(data: bytes, length: int) -> bytes:
+        return header_json(data, length, bulk)
+
+    if one.bytes > _SMALL:
+        # Nearly all headers end within the first megabyte; what follows is pixels that nobody asked for.
+        with contextlib.suppress(NotAnImage):
+            return await call.services.orthanc.load(one.orthanc_id, convert, _BEGINNING)
+    return await call.services.orthanc.load(one.orthanc_id, convert, HEADER_LIMIT)

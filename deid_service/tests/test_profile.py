@@ -454,7 +454,7 @@ def test_no_word_of_a_dummy_sequence_stays_but_published_codes_do(
     inner.AnatomicRegionSequence = [code("MAMMA", "99X", "Vexkar14")]
     inner.add_new(0x60003000, "OW", b"Vexkar15")
     item.ContentSequence = [inner]
-    instance.SOPClassUID = UNKNOWN_CLASS
+    instance.SOPClassUID, instance.BurnedInAnnotation = UNKNOWN_CLASS, "NO"
     setattr(instance, sequence, [item])
     outcome = Deidentifier(load_rules(rules()), KEY).clean(written(instance))
     assert isinstance(outcome, Cleaned)

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import itertools
 import struct
-from collections.abc import Callable
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Final
 
 from deid_service._buffers import Part, deflated
-from deid_service._memory import Memory, Replacement
-from deid_service.descriptors import PatientIdentifiers, clean_text, identifiers_of
+from deid_service._memory import LONGEST, MOST_ELEMENTS, Known, Memory
+from deid_service._values import PATIENT_ID, NewValues
 from deid_service.errors import Refused
-from deid_service.outcomes import Change, Cleaned, Mapping
+from deid_service.outcomes import Change, Cleaned
 from deid_service.profiles.markers import CodesMarker, TextMarker
-from deid_service.profiles.table import Option
-from deid_service.profiles.values import CapAge, CleanText, Dummy
-from deid_service.pseudonyms import PseudonymKey, is_registered_uid
+from deid_service.pseudonyms import PseudonymKey
 from deid_service.rules import Action
 from deid_service.rules.compile import Decision, Level, Plan
-from deid_service.transforms import AddTags, Identity, RandomizeText, RandomizeUID, ReuseMapping, ShiftDateTime
+from deid_service.transforms import AddTags, Identity
 from deid_service.transforms.transcode import transcode
 from deid_service.verify import verify
 from deid_service.wire import (
@@ -31,9 +28,6 @@ from deid_service.wire import (
     Encoding,
     Source,
     character_set,
-    decode,
-    encode,
-    split_values,
 )
 from deid_service.wire.encoding import is_deflated
 from dicom_query import TagStep, tag_text
@@ -53,7 +47,6 @@ SOP_CLASS: Final = 0x00080016
 SOP_INSTANCE: Final = 0x00080018
 STUDY: Final = 0x0020000D
 SERIES: Final = 0x0020000E
-PATIENT_ID: Final = 0x00100020
 CHARACTER_SET: Final = 0x00080005
 REQUIRED: Final = {
     SOP_CLASS: "SOP Class UID",
@@ -72,6 +65,31 @@ _IMPLEMENTATION_VERSION: Final = b"RPACS_DEID_1"
 _PIXEL_VRS: Final = frozenset({"OB", "OD", "OF", "OW", "UN"})
 _Adds = list[tuple[tuple[TagStep, ...], AddTags]]
 _Set = AddTags | TextMarker | CodesMarker
+
+
+class _Place:
+    """A data set that is being cleaned, and what holds in it."""
+
+    __slots__ = ("codecs", "deeper", "dropped", "elements", "encoding", "here", "level", "path")
+
+    def __init__(
+        self,
+        elements: list[Element],
+        level: Level,
+        encoding: Encoding,
+        codecs: tuple[str, ...],
+        path: str,
+        here: dict[int, _Set],
+        deeper: dict[int, _Adds],
+    ) -> None:
+        self.elements = elements
+        self.level = level
+        self.encoding = encoding
+        self.codecs = codecs
+        self.path = path
+        self.here = here
+        self.deeper = deeper
+        self.dropped: set[int] = set()  # private creators that went
 
 
 class Cleaning:
@@ -96,15 +114,12 @@ class Cleaning:
         self._data = source.data
         self._view = memoryview(source.data)
         self._plan = plan
-        self._key = key
         self._identity = identity
         self._memory = memory
+        self._values = NewValues(source, plan, key, identity, memory)
         self._changes: list[Change] = []
-        self._mappings: dict[tuple[str, str, str], Mapping] = {}
         self._names: dict[int, str] = {}
         self._tags: list[int] = []
-        self._patient: PatientIdentifiers | None = None
-        self._offsets: dict[tuple[int, str], tuple[str, int]] = {}
 
     def finish(self, labels: tuple[str, ...]) -> Cleaned:
         """Write the clean copy and have it verified.
@@ -138,7 +153,7 @@ class Cleaning:
         if self._plan.transcode is not None:
             parts, self._tags = transcode(parts, self._plan.transcode, self._tags)
             parts = _as_parts(parts)
-        verify(parts, self._tags, self._source, self._patient)
+        verify(parts, self._tags, self._source, self._values.patient)
         return Cleaned(
             parts,
             self._names[SOP_INSTANCE],
@@ -146,7 +161,7 @@ class Cleaning:
             self._names[SERIES],
             labels,
             self._changes,
-            list(self._mappings.values()),
+            list(self._values.mappings.values()),
         )
 
     def _file_meta(self) -> bytes:
@@ -176,108 +191,143 @@ class Cleaning:
     ) -> tuple[list[Part], bool]:
         """Clean one data set; return its bytes and whether they differ from the source's."""
         top = path == ""
-        chunks: list[Part] = []
-        written: list[Part] | None
-        changed = False
-        run_start = run_end = -1
-        dropped_blocks: set[int] = set()
         here, deeper = _split_adds(adds)
         if top and self._plan.markers:
             here = {**self._plan.markers, **here}
+        place = _Place(elements, level, encoding, codecs, path, here, deeper)
+        known = self._known(place) if top else None
         pending = sorted(here.keys() | deeper.keys())
-
-        def flush() -> None:
-            nonlocal run_start
-            if run_start >= 0:
-                chunks.append(self._data[run_start:run_end])
-                run_start = -1
-
-        def add_before(limit: int) -> None:
-            nonlocal changed
-            while pending and pending[0] < limit:
-                tag = pending.pop(0)
-                extra = self._added(tag, here.get(tag), deeper.get(tag, ()), level, encoding, codecs, path)
-                if extra is not None:
-                    flush()
-                    chunks.append(extra)
-                    changed = True
-                    if top:
-                        self._tags.append(tag)
-
+        chunks: list[Part] = []
+        changed = False
+        run_start = run_end = -1
         for element in elements:
             tag = element.tag
-            if pending:
-                add_before(tag)
+            while pending and pending[0] <= tag:
+                missing = pending.pop(0)
+                extra = self._added(missing, place) if missing < tag else None
+                if extra is not None:
+                    if run_start >= 0:
+                        chunks.append(self._data[run_start:run_end])
+                        run_start = -1
+                    chunks.append(extra)
+                    changed = True
             if not tag & 0xFFFF or tag == _PADDING:
                 changed = True
                 continue
-            if tag == CHARACTER_SET:
-                codecs = character_set(self._source.value(element))
-            decision = level.decide(tag, element.vr, element.creator, element.items is not None)
-            if (
-                decision.rule is not None
-                and _is_creator(tag)
-                and self._block_spared(element, elements, level, decision)
-            ):
-                decision = Decision(Action.KEEP, element.vr)
-            if dropped_blocks and tag & 0xFFFF >= 0x1000 and (tag & 0xFFFF0000 | tag >> 8 & 0xFF) in dropped_blocks:
-                decision = Decision(Action.REMOVE, element.vr)
-            if pending and pending[0] == tag:
-                pending.pop(0)
-                rule = here.get(tag)
-                prevails = decision.by_profile or decision.action not in (Action.REMOVE, Action.EMPTY)
-                if rule is not None and prevails and not (isinstance(rule, AddTags) and not rule.overwrite):
-                    set_to = _encoded(rule, encoding, codecs)
-                    flush()
-                    chunks.append(self._element(tag, rule.vr, set_to, encoding))
-                    changed = True
-                    self._note(path, tag, "set")
-                    if top:
-                        self._keep_name(tag, set_to)
+            raw = None
+            if known is not None and element.end - element.start <= LONGEST:
+                raw = self._data[element.start : element.end]
+                same = known.get(raw)
+                if same is not None and (same.cut is None or same.cut is self._values.cut):
+                    if run_start >= 0:
+                        chunks.append(self._data[run_start:run_end])
+                        run_start = -1
+                    self._changes += same.changes
+                    self._values.mappings.update(same.mappings)
+                    if same.written is not None:
+                        chunks.append(same.written)
                         self._tags.append(tag)
                     continue
-            if decision.action is Action.KEEP:
-                if element.items is None:
-                    written = None
-                else:
-                    written = self._clean_items(element, decision.below, encoding, codecs, deeper.get(tag, ()), path)
-            elif decision.action is Action.REMOVE:
-                self._note(path, tag, "removed")
-                changed = True
-                if _is_creator(tag):
-                    dropped_blocks.add(tag)
-                continue
+            if tag == CHARACTER_SET:
+                place.codecs = character_set(self._source.value(element))
+                known = self._known(place) if top else None
+            if raw is not None and known is not None and _may_be_remembered(tag, place):
+                written = self._clean_and_remember(known, raw, element, place)
             else:
-                value = self._replacement(element, decision, codecs, path)
-                if _is_creator(tag) and not value:
-                    dropped_blocks.add(tag)
-                    changed = True
-                    continue
-                written = None if value is None else [self._element(tag, element.vr, value, encoding, decision.vr)]
-                if top and value is not None:
-                    self._keep_name(tag, value)
+                written = self._clean_element(element, place)
+            if written is not None and not written:
+                changed = True
+                continue
             if top:
                 self._tags.append(tag)
                 if tag in REQUIRED and tag not in self._names:
                     self._keep_name(tag, self._source.value(element))
+            if written is None and run_start >= 0 and element.start == run_end and tag not in PIXEL_TAGS:
+                run_end = element.end
+                continue
+            if run_start >= 0:
+                changed = True  # something was skipped, or the order is not that of the source
+                chunks.append(self._data[run_start:run_end])
+                run_start = -1
             if written is not None:
-                flush()
                 chunks += written
                 changed = True
             elif tag in PIXEL_TAGS and top and element.vr in _PIXEL_VRS and element.items is None:
-                flush()
                 chunks.append(self._view[element.start : element.end])
-            elif run_start >= 0 and element.start == run_end:
-                run_end = element.end
             else:
-                if run_start >= 0:
-                    changed = True  # something was skipped, or the order is not that of the source
-                flush()
                 run_start, run_end = element.start, element.end
-        if pending:
-            add_before(1 << 32)
-        flush()
+        if run_start >= 0:
+            chunks.append(self._data[run_start:run_end])
+        for tag in pending:
+            extra = self._added(tag, place)
+            if extra is not None:
+                chunks.append(extra)
+                changed = True
         return chunks, changed
+
+    def _known(self, place: _Place) -> dict[bytes, Known]:
+        """Return what became of elements of instances for which the same holds in all that an element can tell."""
+        identity = self._identity
+        who = (identity.patient_id, identity.issuer, identity.study, identity.series)
+        return self._memory.elements((self._plan, place.encoding, place.codecs, *who))
+
+    def _clean_and_remember(
+        self, known: dict[bytes, Known], raw: bytes, element: Element, place: _Place
+    ) -> list[Part] | None:
+        """Clean an element, and remember the result unless it holds for this instance only."""
+        values = self._values
+        noted, mappings = len(self._changes), values.mappings
+        values.start_watching()
+        written = self._clean_element(element, place)
+        new, values.mappings = values.mappings, mappings
+        mappings.update(new)
+        if not values.of_instance and len(known) < MOST_ELEMENTS:
+            result = raw if written is None else b"".join(written) if written else None
+            cut = values.cut if values.cut_used else None
+            known[raw] = Known(result, tuple(self._changes[noted:]), new, cut)
+        return written
+
+    def _clean_element(self, element: Element, place: _Place) -> list[Part] | None:
+        """Clean one element; return what is written, nothing at all if it goes, None if it stays as it is."""
+        tag, path, level, encoding = element.tag, place.path, place.level, place.encoding
+        decision = level.decide(tag, element.vr, element.creator, element.items is not None)
+        if (
+            decision.rule is not None
+            and _is_creator(tag)
+            and self._block_spared(element, place.elements, level, decision)
+        ):
+            decision = Decision(Action.KEEP, element.vr)
+        if place.dropped and tag & 0xFFFF >= 0x1000 and (tag & 0xFFFF0000 | tag >> 8 & 0xFF) in place.dropped:
+            decision = Decision(Action.REMOVE, element.vr)
+        rule = place.here.get(tag)
+        prevails = decision.by_profile or decision.action not in (Action.REMOVE, Action.EMPTY)
+        if rule is not None and prevails and not (isinstance(rule, AddTags) and not rule.overwrite):
+            set_to = _encoded(rule, encoding, place.codecs)
+            self._note(path, tag, "set")
+            if path == "":
+                self._keep_name(tag, set_to)
+            return [self._element(tag, rule.vr, set_to, encoding)]
+        if decision.action is Action.KEEP:
+            if element.items is None:
+                return None
+            adds = place.deeper.get(tag, ())
+            return self._clean_items(element, decision.below, encoding, place.codecs, adds, path)
+        if decision.action is Action.REMOVE:
+            self._note(path, tag, "removed")
+            if _is_creator(tag):
+                place.dropped.add(tag)
+            return []
+        value, action = self._values.new(element, decision, place.codecs, top=path == "")
+        if action is not None:
+            self._note(path, tag, action)
+        if _is_creator(tag) and not value:
+            place.dropped.add(tag)
+            return []
+        if value is None:
+            return None
+        if path == "":
+            self._keep_name(tag, value)
+        return [self._element(tag, element.vr, value, encoding, decision.vr)]
 
     @staticmethod
     def _block_spared(creator: Element, elements: list[Element], level: Level, decision: Decision) -> bool:
@@ -321,133 +371,16 @@ class Cleaning:
             return [encoding.header(element.tag, element.vr, UNDEFINED), *body, inner.sequence_end()]
         return [encoding.header(element.tag, element.vr, sum(map(len, body))), *body]
 
-    def _replacement(self, element: Element, decision: Decision, codecs: tuple[str, ...], path: str) -> bytes | None:
-        """Return an element's new value; None to keep the old one (a registered UID)."""
-        rule, vr = decision.rule, decision.vr
-        if decision.action is Action.EMPTY:
-            self._note(path, element.tag, "emptied")
-            return b""
-        if element.value_start == element.value_end:
-            return None
-        if isinstance(rule, Dummy) and vr not in TEXT_VRS:
-            self._note(path, element.tag, "replaced")
-            return rule.numbers(element.value_end - element.value_start)
-        if vr not in TEXT_VRS:
-            # Text was asked for where there is none (numbers, bytes, unknown): a token would be garbage there.
-            self._note(path, element.tag, "emptied")
-            return b""
-        if isinstance(rule, CleanText):
-            return self._cleaned(element, codecs, path)
-        value = self._source.value(element)
-        patient_id = element.tag == PATIENT_ID and path == ""
-        known = (id(rule), vr, value, codecs, patient_id, self._depends_on(rule, vr))
-        found = self._memory.get(known)
-        if found is None:
-            found = self._work_out(rule, vr, split_values(decode(value, codecs), vr), patient_id=patient_id)
-            self._memory.keep(known, found)
-        if found.value is not None:
-            self._note(path, element.tag, found.action)
-        self._mappings.update(found.mappings)
-        return found.value
-
-    def _depends_on(self, rule: object, vr: str) -> tuple[object, ...]:
-        """Return what else than rule and value decides a new value."""
-        match rule:
-            case ShiftDateTime():
-                return self._offsets.get((id(rule), vr)) or self._offset(rule, vr)
-            case RandomizeText() if vr != "UI":
-                return self._identity.scope(rule.reuse)
-            case Dummy():
-                return self._identity.scope(ReuseMapping.SAME_PATIENT)
-            case _:
-                return ()
-
-    def _work_out(self, rule: object, vr: str, old: list[str], *, patient_id: bool) -> Replacement:
-        """Return what becomes of the values of an element."""
-        mappings: dict[tuple[str, str, str], Mapping] = {}
-
-        def note(kind: str, scope: tuple[str, ...], original: str, replacement: str) -> None:
-            one = Mapping(kind, _scope_name(scope), original, replacement)
-            mappings[(one.kind, one.scope, original)] = one
-
-        def uid(value: str, replace: Callable[[str, PseudonymKey], str]) -> str:
-            new = replace(value, self._key)
-            if new != value:
-                note("uid", ("always",), value, new)
-            return new
-
-        match rule:
-            case ShiftDateTime():
-                unit, amount = self._offsets[(id(rule), vr)]
-                new = [rule.apply(value, vr, unit, amount) for value in old]
-                action = "shifted" if any(new) or not any(old) else "emptied"
-            case RandomizeUID():
-                new = [uid(value, rule.apply) for value in old]
-                action = "uid replaced"
-            case RandomizeText() if vr == "UI":
-                new = [uid(value, self._new_uid) for value in old]
-                action = "uid replaced"
-            case RandomizeText():
-                scope = self._identity.scope(rule.reuse)
-                kind = "patient_id" if patient_id else "text"
-                new = [
-                    rule.apply(value, vr, self._key, scope, lambda old, new: note(kind, scope, old, new))
-                    for value in old
-                ]
-                action = "randomized"
-            case Dummy():
-                scope = self._identity.scope(ReuseMapping.SAME_PATIENT)
-                new = [rule.text(value, vr, self._key, scope) for value in old]
-                action = "replaced"
-            case CapAge():
-                new = [rule.text(value) if value.strip() else "" for value in old]
-                action = "capped"
-            case _:
-                raise AssertionError(type(rule).__name__)
-        return Replacement(None if new == old else "\\".join(new).encode("ascii"), action, mappings)
-
-    def _cleaned(self, element: Element, codecs: tuple[str, ...], path: str) -> bytes | None:
-        """Cut the patient's own identifiers out of a text that stays."""
-        old = split_values(decode(self._source.value(element), codecs), element.vr)
-        new = [clean_text(value, self._cut) for value in old]
-        if new == old:
-            return None
-        self._note(path, element.tag, "cleaned")
-        if not any(new):
-            return b"REMOVED"  # a text that must not be empty is not
-        # What the instance's own character set cannot hold was not read by it either: it goes.
-        return encode("\\".join(new), codecs) or b""
-
-    @cached_property
-    def _cut(self) -> PatientIdentifiers:
-        """What is cut out of texts that stay."""
-        if self._plan.policy is not None and Option.RETAIN_FULL_DATES in self._plan.policy.options:
-            return identifiers_of(self._source, dates=False)
-        self._patient = identifiers_of(self._source)
-        return self._patient
-
-    def _new_uid(self, value: str, key: PseudonymKey) -> str:
-        return value if not value or is_registered_uid(value) else key.uid(value, self._plan.uid_root)
-
-    def _offset(self, rule: ShiftDateTime, vr: str) -> tuple[str, int]:
-        """Return by what a rule moves this instance's values of one VR."""
-        unit, scope, amount = rule.offset(vr, self._key, self._identity)
-        moved = Mapping("date_offset", _scope_name(scope), "/".join(scope), f"{amount} {unit}")
-        self._mappings[(moved.kind, moved.scope, moved.original)] = moved
-        self._offsets[(id(rule), vr)] = unit, amount
-        return unit, amount
-
-    def _added(
-        self,
-        tag: int,
-        rule: _Set | None,
-        deeper: _Adds | tuple[()],
-        level: Level,
-        encoding: Encoding,
-        codecs: tuple[str, ...],
-        path: str,
-    ) -> bytes | None:
+    def _added(self, tag: int, place: _Place) -> bytes | None:
         """Write an element that the instance lacks; None if it is not to be there."""
+        extra = self._added_element(tag, place)
+        if extra is not None and place.path == "":
+            self._tags.append(tag)
+        return extra
+
+    def _added_element(self, tag: int, place: _Place) -> bytes | None:
+        level, encoding, codecs, path = place.level, place.encoding, place.codecs, place.path
+        rule = place.here.get(tag)
         if rule is not None:
             decision = level.decide(tag, rule.vr, None, rule.vr == "SQ")
             deleted = not decision.by_profile
@@ -462,7 +395,7 @@ class Cleaning:
         decision = level.decide(tag, "SQ", None, True)
         if decision.below is None:
             return None
-        named = [(steps[1:], inner) for steps, inner in deeper if steps[0].item == 0]
+        named = [(steps[1:], inner) for steps, inner in place.deeper.get(tag, ()) if steps[0].item == 0]
         if not named:
             return None
         chunks, _ = self._clean_level([], decision.below, encoding, codecs, named, f"{path}{tag_text(tag)}[0].")
@@ -492,15 +425,16 @@ def _change(path: str, tag: int, action: str) -> Change:
     return Change(f"{path}{tag_text(tag)}", action)
 
 
-@lru_cache(maxsize=1024)
-def _scope_name(scope: tuple[str, ...]) -> str:
-    # Escaped, so that no two scopes look alike whatever a Patient ID holds.
-    return ":".join(part.replace("%", "%25").replace(":", "%3A") for part in scope)
-
-
 def _is_creator(tag: int) -> bool:
     """Tell whether an element reserves a private block (PS3.5 7.8.1)."""
     return bool(tag & 0x00010000) and 0x10 <= tag & 0xFFFF <= 0xFF
+
+
+def _may_be_remembered(tag: int, place: _Place) -> bool:
+    """Tell whether what becomes of a top-level element depends on nothing but its bytes, the plan and the patient."""
+    # Private elements depend on their creator, and required UIDs are looked at besides.
+    special = tag & 0x00010000 or tag in REQUIRED or tag == CHARACTER_SET or tag in PIXEL_TAGS
+    return not special and tag not in place.here and tag not in place.deeper
 
 
 def _encoded(rule: _Set, encoding: Encoding, codecs: tuple[str, ...]) -> bytes:

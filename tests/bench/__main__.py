@@ -7,12 +7,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import deid, exports, memory, pipeline
+from tests.bench import deid, exports, masking, memory, pipeline
 from tests.bench.rows import Row, print_table, write_rows
 
 BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "deid": deid.run,
     "memory": memory.run,
+    "masking": masking.run,
     "pipeline": pipeline.run,
     "export": exports.run,
 }

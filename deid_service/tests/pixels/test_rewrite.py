@@ -30,6 +30,8 @@ from deid_service.pixels.mask import Black
 from deid_service.pixels.rewrite import Rewritten, rewrite_pixels
 from deid_service.transforms.transcode import with_pixels
 from deid_service.wire import read
+from tests.bench.mask_worker import REGIONS as REGIONS_OF_THE_BENCH
+from tests.bench.masking import peak_masked, write_frames
 
 Picture = Callable[..., bytes]
 IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED = (f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".2", ".1.99"))
@@ -411,3 +413,16 @@ def test_video_is_refused(picture: Picture) -> None:
     data = picture(np.zeros((2, 4, 4, 3), np.uint8), "1.2.840.10008.1.2.4.102", PixelData=[b"\0\0", b"\0\0"])
     with pytest.raises(Refused, match="video"):
         written(data, REGIONS)
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, RLE])
+def test_a_large_multi_frame_is_masked_within_little_memory(tmp_path: Path, syntax: str) -> None:
+    original, copy = tmp_path / "original.dcm", tmp_path / "copy.dcm"
+    write_frames(original, syntax, 1)
+    little = peak_masked(original, copy)
+    frames = 160 if syntax == EXPLICIT else 100  # 80 and 50 MB of pixels, all of which are written anew
+    write_frames(original, syntax, frames)
+    assert peak_masked(original, copy) - little < 60 * 2**20
+    before, after = open_frames(read(original.read_bytes())), open_frames(read(copy.read_bytes()))
+    black = Black(read(original.read_bytes()), before.layout, "MONOCHROME2")
+    black.check(before.cells(frames - 1), after.cells(frames - 1), REGIONS_OF_THE_BENCH.of(frames - 1))

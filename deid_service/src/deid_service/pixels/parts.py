@@ -58,7 +58,7 @@ class Parts:
             with explained():
                 if self._file is None:
                     self._file = tempfile.TemporaryFile(prefix="rpacs-", buffering=0)  # noqa: SIM115 - closed below
-                    write_parts(self._file.fileno(), [bytes(self._new)])
+                    write_parts(self._file.fileno(), [memoryview(self._new)])
                     self._new = bytearray()
                 write_parts(self._file.fileno(), [data])
         self._append(True, self._written, self._written + len(data))
@@ -78,7 +78,7 @@ class Parts:
     def buffers(self) -> list[memoryview]:
         """Return the pieces. Nothing can be appended afterwards."""
         if self._file is None:
-            written = memoryview(bytes(self._new))
+            written = memoryview(self._new).toreadonly()
         else:
             with explained(), self._file:
                 written = memoryview(mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ))

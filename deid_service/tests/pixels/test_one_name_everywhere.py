@@ -240,3 +240,32 @@ def test_nothing_of_it_is_left_in_compressed_frames(
     assert not shown(fragment)
     assert len(fragment) == len(stream) + len(stream) % 2
     assert np.array_equal(np.asarray(Image.open(BytesIO(fragment))), np.asarray(Image.open(BytesIO(stream))))
+
+
+@pytest.mark.parametrize("rules", ["basic", "research"])
+def test_real_overlays_curves_and_icons(shared_data: Path, key: PseudonymKey, rules: str) -> None:
+    unchecked = "  - {Scope: {Labels: ALL}, SuspectedPixels: PassUnchecked}\n"
+    deidentifier = Deidentifier(load_rules(ready(rules) + unchecked), key)
+    names = [
+        "xa/coronary_cine/HasFragmentSequence.dcm",
+        "overlay/GH1728.dcm",
+        "overlay/MR-SIEMENS-DICOM-WithOverlays.dcm",
+        "transfer-syntax/pydicom_small/examples_overlay.dcm",
+    ]
+    shows_more = []
+    for name in names:
+        data = (shared_data / "dicom" / name).read_bytes()
+        before = dcmread(BytesIO(data))
+        shows_more += [element.tag for element in before.iterall() if more(element.tag)]
+        outcome = deidentifier.clean(data)
+        assert isinstance(outcome, Cleaned), name
+        after = dcmread(BytesIO(outcome.data))
+        assert [element.tag for element in after.iterall() if more(element.tag)] == []
+        assert len(after.PixelData) == len(before.PixelData)
+        if not before.file_meta.TransferSyntaxUID.is_compressed:
+            assert after.PixelData == before.PixelData
+    assert {tag >> 24 for tag in shows_more} == {0x00, 0x50, 0x60}
+
+
+def more(tag: int) -> bool:
+    return tag >> 24 in (0x50, 0x60) or tag == 0x00880200

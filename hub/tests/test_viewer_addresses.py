@@ -59,6 +59,43 @@ def test_it_works_without_a_header_and_shows_what_its_owner_may_see(archive, ser
     assert status(client.search_for_series, str(archive.mr[0].StudyInstanceUID)) == 404
 
 
+def test_what_ohif_asks_for(archive, tmp_path):
+    """Its requests one by one, as its DICOMweb data source and its image loader word them, from another origin."""
+    origin = "https://viewer.example.org"
+    settings = gateway_settings(archive.base, archive.orthanc.url, tmp_path, viewer_origins=(origin,))
+    with serving(settings) as served:
+        served.tokens.add("clara", "ct-researchers")
+        root = make(served, archive.clara, minutes=5)["url"]
+
+        def get(path: str, accept: str) -> httpx.Response:
+            answer = ask(f"{root}/{path}", headers={"Accept": accept, "Origin": origin})
+            assert answer.headers["access-control-allow-origin"] == origin
+            return answer
+
+        json_types = "application/dicom+json, application/json"
+        paged = "limit=101&offset=0&fuzzymatching=false&includefield=00081030%2C00080060"
+        studies = get(f"studies?{paged}&PatientName=*pseudo*&StudyDate=20260101-20261231", json_types).json()
+        assert len(studies) == 2
+        study = next(row for row in studies if row["00100020"]["Value"] == ["P1"])
+        uid = study["0020000D"]["Value"][0]
+        assert get(f"studies?{paged}&ModalitiesInStudy=MR&StudyInstanceUID={uid}", json_types).status_code == 204
+        series = get(f"studies/{uid}/series?includefield=0008103E%2C00080021", json_types).json()
+        assert sorted(row["0008103E"]["Value"][0] for row in series) == ["Scout", "Thorax"]
+        one = series[0]["0020000E"]["Value"][0]
+        for header in get(f"studies/{uid}/series/{one}/metadata", json_types).json():
+            instance = header["00080018"]["Value"][0]
+            frame = get(
+                f"studies/{uid}/series/{one}/instances/{instance}/frames/1",
+                "multipart/related; type=application/octet-stream; transfer-syntax=*",
+            )
+            assert "transfer-syntax=1.2.840.10008.1.2.1" in frame.text.splitlines()[1]
+            (dataset,) = (each for each in archive.ct if each.SOPInstanceUID == instance)
+            assert dataset.PixelData in frame.content
+        picture = get(f"studies/{uid}/series/{one}/instances/{instance}/rendered", "image/jpeg")
+        assert picture.headers["content-type"] == "image/jpeg"
+        assert get(f"studies/{uid}/thumbnail?accept=image/png", "text/html").content.startswith(b"\x89PNG")
+
+
 def test_it_can_be_limited_to_studies(archive, served):
     one, other = archive.ct[0], archive.ct[6]
     address = make(served, archive.ada, studies=[str(one.StudyInstanceUID)], minutes=5)

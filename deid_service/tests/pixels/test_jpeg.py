@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from itertools import pairwise
 from math import ceil
@@ -17,12 +17,14 @@ from hypothesis import strategies as st
 from libjpeg import decode
 from numpy.typing import NDArray
 from PIL import Image
-from pydicom import dcmread
-from pydicom.encaps import generate_frames
+from pydicom import Dataset, dcmread
+from pydicom.encaps import encapsulate, generate_fragments, generate_frames
 
-from deid_service.pixels.boxes import Box
+from deid_service.pixels.boxes import Box, Regions
 from deid_service.pixels.jpeg import BlackArea, black_area, mask_jpeg
 from deid_service.pixels.jpeg_huffman import HuffmanTable, UnsupportedJpegError, _Bits, find_blocks
+from deid_service.pixels.rewrite import rewrite_pixels
+from deid_service.wire import read
 
 SUBSAMPLING = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}
 
@@ -226,6 +228,40 @@ def test_rgb_that_is_not_transformed() -> None:
             assert adobe in new
             assert (pylibjpeg(new)[:24, :24] == black).all()
             assert pillow(new)[:24, :24].max() == 0
+
+
+def test_black_by_value() -> None:
+    stream = encoded(picture(64, 64, 3), subsampling=0)
+    for black in ((0, 0, 0), (0, 128, 128), (255, 0, 128)):
+        new = mask_jpeg(stream, [Box(3, 3, 20, 20)], "YBR_FULL", black)
+        assert new is not None
+        assert (pylibjpeg(new)[:24, :24] == black).all()
+    grey = encoded(picture(64, 64, 1))
+    for value in (0, 128, 255):
+        new = mask_jpeg(grey, [Box(3, 3, 20, 20)], "MONOCHROME2", [value])
+        assert new is not None
+        assert (pillow(new)[:24, :24] == value).all()
+    assert mask_jpeg(grey, [Box(3, 3, 20, 20)], "MONOCHROME2", [17]) is None
+    assert mask_jpeg(grey, [Box(3, 3, 20, 20)], "MONOCHROME2", [0, 0, 0]) is None
+
+
+@pytest.mark.parametrize(("keyword", "value"), [("PresentationLUTShape", "INVERSE"), ("RescaleSlope", -1)])
+def test_bright_is_black_where_the_instance_is_shown_inverted(
+    keyword: str, value: object, instance: Dataset, written: Callable[..., bytes]
+) -> None:
+    instance.Rows = instance.Columns = 64
+    instance.BitsAllocated = instance.BitsStored = 8
+    instance.HighBit, instance.PixelRepresentation = 7, 0
+    setattr(instance, keyword, value)
+    instance.PixelData = encapsulate([encoded(picture(64, 64, 1))])
+    instance["PixelData"].VR = "OB"
+    rewritten = rewrite_pixels(
+        read(written(instance, "1.2.840.10008.1.2.4.50")), Regions((Box(3, 3, 20, 20),)), "1.2.840.10008.1.2.4.50"
+    )
+    assert rewritten.transfer_syntax == "1.2.840.10008.1.2.4.50"
+    assert rewritten.regions == Regions(by_frame={0: (Box(0, 0, 23, 23),)})
+    (stream,) = [one for one in generate_fragments(b"".join(rewritten.elements[0x7FE00010] or [])[12:]) if len(one) > 8]
+    assert (pillow(stream)[:24, :24] == 255).all()
 
 
 def in_separate_scans(stream: bytes, sampling: tuple[tuple[int, int], ...]) -> bytes:

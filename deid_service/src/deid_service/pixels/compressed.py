@@ -236,7 +236,7 @@ def mask_jpeg_frames(reader: FrameReader, base: memoryview, regions: Regions, bl
             writer.keep(index)
             continue
         raw = bytes(reader.raw(index))
-        new = mask_jpeg(raw, boxes, reader.photometric)
+        new = mask_jpeg(raw, boxes, reader.photometric, black.stored)
         area = black_area(raw, boxes)
         if new is None or area is None:
             return None

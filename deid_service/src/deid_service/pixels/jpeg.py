@@ -111,7 +111,9 @@ class _Picture:
         return math.ceil(self.columns / width), math.ceil(self.rows / height)
 
 
-def mask_jpeg(codestream: bytes | memoryview, boxes: Sequence[Box], photometric: str = "") -> bytes | None:
+def mask_jpeg(
+    codestream: bytes | memoryview, boxes: Sequence[Box], photometric: str = "", black: Sequence[int] | None = None
+) -> bytes | None:
     """Black out boxes of a picture in its compressed form.
 
     The blocks that a box touches become black as displayed: brightness 0, no colour; the highest value where black is
@@ -132,6 +134,8 @@ def mask_jpeg(codestream: bytes | memoryview, boxes: Sequence[Box], photometric:
     photometric : str, optional
         Photometric Interpretation (PS3.3 C.7.6.3.1.2). For three components what the stream itself says of its colours
         (Adobe and JFIF markers, names of components) has precedence.
+    black : sequence of int, optional
+        What a black pixel is, by component as it is stored, where the caller knows better: each 0, 128 or 255.
 
     Returns
     -------
@@ -141,7 +145,7 @@ def mask_jpeg(codestream: bytes | memoryview, boxes: Sequence[Box], photometric:
     """
     try:
         picture = _read(bytes(codestream))
-        return _mask(picture, boxes, _black(picture, photometric))
+        return _mask(picture, boxes, _black(picture, photometric, black))
     except (UnsupportedJpegError, IndexError):
         return None
 
@@ -300,21 +304,24 @@ def _scan(picture: _Picture, body: bytes, data: bytes, interval: int) -> _Scan:
     return scan
 
 
-def _black(picture: _Picture, photometric: str) -> list[int]:
+def _black(picture: _Picture, photometric: str, stored: Sequence[int] | None) -> list[int]:
     """Return the quantised DC coefficient of a black block, by component."""
-    steps = []
-    for component in picture.components:
+    if photometric == "PALETTE COLOR":
+        raise UnsupportedJpegError("a palette")
+    if stored is None and len(picture.components) == 1:
+        stored = [255 if photometric == "MONOCHROME1" else 0]
+    elif stored is None:
+        stored = [0, 0, 0] if _is_rgb(picture, photometric) else [0, 128, 128]
+    if len(stored) != len(picture.components):
+        raise UnsupportedJpegError("a black of more or fewer components")
+    levels = []
+    for component, value in zip(picture.components, stored, strict=True):
         step = picture.quantisation.get(component.quantisation, 0)
-        if not 0 < step <= _LARGEST_STEP:
-            raise UnsupportedJpegError("no quantisation table")
-        steps.append(step)
-    # A DC coefficient is eight times the mean, counted from 128; rounded so that it is clamped, never short of it.
-    lowest = [-math.ceil(8 * 128 / step) for step in steps]
-    if len(steps) == 1:
-        if photometric == "PALETTE COLOR":
-            raise UnsupportedJpegError("a palette")
-        return [math.ceil(8 * 127 / steps[0])] if photometric == "MONOCHROME1" else lowest
-    return lowest if _is_rgb(picture, photometric) else [lowest[0], 0, 0]
+        if not 0 < step <= _LARGEST_STEP or value not in (0, 128, 255):
+            raise UnsupportedJpegError("no quantisation table, or a value that it cannot make")
+        # A DC coefficient is eight times the mean, counted from 128; rounded so that it is clamped, never short of it.
+        levels.append(math.ceil(8 * abs(value - 128) / step) * (1 if value > 128 else -1))
+    return levels
 
 
 def _is_rgb(picture: _Picture, photometric: str) -> bool:

@@ -85,6 +85,12 @@ class Black:
             shift = layout.high_bit - layout.bits_stored + 1
             self._cells[:] = [value << shift & mask for value in values]
 
+    @property
+    def stored(self) -> tuple[int, ...]:
+        """The samples of a black pixel as a codestream holds them: bits of the pixel only, without a sign."""
+        shift = self._layout.high_bit - self._layout.bits_stored + 1
+        return tuple(int(cell) >> shift & (1 << self._layout.bits_stored) - 1 for cell in self._cells)
+
     def cells(self, frame: NDArray[Any], boxes: Sequence[Box]) -> NDArray[Any]:
         """Return the cells of a black pixel.
 

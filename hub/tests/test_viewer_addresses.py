@@ -14,6 +14,7 @@ import pytest
 import rpacs
 from hub.tests.support import audit_lines, gateway_settings, serving
 from hub.tests.test_dicomweb import path_of, status, uids, values, viewer
+from rpacs_hub.audit.search import COLUMNS
 from rpacs_hub.gateway.viewer_addresses import without_token
 from rpacs_hub.permissions import Actor
 
@@ -224,6 +225,7 @@ def test_the_reason_given_when_it_was_made_stands_in_its_audit_lines(archive, se
     used = ask(f"{address['url']}/studies")
     (line,) = audit_lines(archive.base, used.headers["x-request-id"])
     assert (line["user"], line["reason"], line["via"]) == ("ada", "IRB 2026-041", address["id"])
+    assert set(line) - {"previous", "hash"} == set(COLUMNS)
     assert datetime.fromisoformat(address["expires"]) - datetime.fromisoformat(address["created"]) <= timedelta(
         minutes=1, seconds=1
     )

@@ -26,6 +26,7 @@ COLUMNS = (
     "bytes",
     "identifiers",
     "profiles",
+    "via",
     "why",
     "remote",
     "method",

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -308,3 +309,33 @@ def test_real_files(shared_data: Path) -> None:
             assert np.array_equal(decoded(result), decoded(data)) or path.name == "mlut_18.dcm"
     # A row of test values wider than the bits stored; bytes of an earlier frame after the ends of 96; boxes of JP2.
     assert changed == {"mlut_18.dcm": 256, "HasFragmentSequence.dcm": 382, "GDCMJ2K_TextGBR.dcm": 67}
+
+
+@pytest.mark.parametrize("sop_class", ["1.2.840.10008.5.1.4.1.1.77.1.1.1", "1.2.840.10008.5.1.4.1.1.2"])
+def test_a_video_passes_if_a_rule_says_so(
+    sop_class: str, instance: Dataset, clean: Callable[..., Any], written: Callable[..., bytes]
+) -> None:
+    instance.SOPClassUID, instance.NumberOfFrames = sop_class, 25
+    instance.PixelData = encapsulate([b"\0\0\1\xb3" + bytes(60)])
+    instance["PixelData"].VR = "OB"
+    data = written(instance, "1.2.840.10008.1.2.4.102")
+    uids = "RandomizeUID: [{TagPatterns: '*/{UI}'}]"
+    with pytest.raises(Refused) as refused:
+        clean(uids, data)
+    assert refused.value.reason_code == "video"
+    assert "video" in refused.value.message
+    assert clean(f"{uids}\nSuspectedPixels: PassUnchecked", data).PixelData == instance.PixelData
+
+
+def test_an_icon_stays_with_its_pixels_where_everything_may_pass(instance: Dataset, clean: Callable[..., Any]) -> None:
+    icon = Dataset()
+    icon.add_new(0x7FE00010, "OW", b"\1\2\3\4")
+    instance.IconImageSequence = [icon]
+    instance.add_new(0x60003000, "OW", b"\1\2")
+    uids = "RandomizeUID: [{TagPatterns: '*/{UI}'}]"
+    result = clean(f"{uids}\nSuspectedPixels: PassUnchecked", instance)
+    assert result.IconImageSequence[0].PixelData == b"\1\2\3\4"
+    assert 0x60003000 in result
+    result = clean(uids, instance)
+    assert "IconImageSequence" not in result
+    assert 0x60003000 not in result

@@ -98,7 +98,7 @@ def _dc_lookup(counts: bytes, symbols: bytes) -> list[int]:
     for symbol, (code, length) in HuffmanTable(counts, symbols).codes.items():
         if symbol <= _MAX_DC_SIZE:
             lookup[code << 16 - length : code + 1 << 16 - length] = symbol << 8 | length
-    return list(map(int, lookup))
+    return lookup.tolist()
 
 
 @lru_cache(maxsize=8)
@@ -133,7 +133,7 @@ def _ac_lookup(counts: bytes, symbols: bytes) -> tuple[list[int], list[int]]:
             & (ends | (advance_so_far + (following >> 8) < _LAST_COEFFICIENT))
         )
         many = np.where(fits, many + following, many)
-    return list(map(int, one)), list(map(int, many))
+    return one.tolist(), many.tolist()
 
 
 class Blocks:

@@ -153,7 +153,7 @@ class Cleaning:
         if self._plan.transcode is not None:
             parts, self._tags = transcode(parts, self._plan.transcode, self._tags)
             parts = _as_parts(parts)
-        verify(parts, self._tags, self._source, self._values.patient)
+        verify(parts, self._tags, self._source, self._values.patient, self._names[SERIES])
         return Cleaned(
             parts,
             self._names[SOP_INSTANCE],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -12,7 +12,7 @@ from pydicom.datadict import dictionary_has_tag, dictionary_VR
 
 from deid_service._buffers import Data, Part, spool
 
-__all__ = ["ITEM", "SEQUENCE_END", "Scan", "UnreadableError"]
+__all__ = ["ITEM", "SEQUENCE_END", "Run", "Scan", "Seen", "UnreadableError"]
 
 ITEM: Final = 0xFFFEE000
 """Starts an item in :attr:`Scan.entries`."""
@@ -29,6 +29,8 @@ _PIXELS: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _PIXEL_VRS: Final = frozenset((b"OB", b"OD", b"OF", b"OW", b"UN"))
 _PIECE: Final = 2**16
 _INFLATED_PIECE: Final = 2**20
+_LONGEST: Final = 4096  # of an element in a run
+_MOST_RUNS: Final = 256
 _HEADERS: Final = {True: struct.Struct("<HH2sH"), False: struct.Struct(">HH2sH")}
 _TAG_LENGTHS: Final = {True: struct.Struct("<HHI"), False: struct.Struct(">HHI")}
 _LENGTHS: Final = {True: struct.Struct("<I"), False: struct.Struct(">I")}
@@ -36,6 +38,103 @@ _LENGTHS: Final = {True: struct.Struct("<I"), False: struct.Struct(">I")}
 
 class UnreadableError(Exception):
     """The copy is not what it should be: never leaves this package."""
+
+
+class Run:
+    """Top-level elements one after another that an earlier copy of the series held with the very same bytes.
+
+    Attributes
+    ----------
+    raw : bytes
+        Their bytes.
+    start : int
+        The position that `entries` count from.
+    entries : list of (tag, value representation, start, end)
+        What reading `raw` gave, when it was read at `start`.
+    top : list of int
+        Tags of the top level.
+    kept, searched_for : object
+        For whoever searches copies: what was found in these bytes, and for what they were searched in vain.
+    """
+
+    __slots__ = ("entries", "kept", "raw", "searched_for", "start", "top")
+
+    def __init__(self, raw: bytes, start: int, entries: list[_Entry], top: list[int]) -> None:
+        self.raw = raw
+        self.start = start
+        self.entries = entries
+        self.top = top
+        self.kept: tuple[list[tuple[int, str, bytes]], bytes] | None = None
+        self.searched_for: object = None
+
+
+class Seen:
+    """What the copies of a series have in common, byte for byte, learnt from copies that were read in full.
+
+    An element stands in a run as long as every copy has the same bytes there; the first that differs is read anew in
+    every copy from then on. Runs are compared with the copy's own bytes, so a wrong guess costs time and nothing else.
+
+    Attributes
+    ----------
+    runs : dict of bytes to Run
+        By the tag of the first element, as it is encoded.
+    layouts : set
+        For whoever checks layouts: those that were checked, as runs and what is between them.
+    """
+
+    __slots__ = ("_encoding", "_last", "_varying", "layouts", "runs")
+
+    def __init__(self) -> None:
+        self.runs: dict[bytes, Run] = {}
+        self.layouts: set[object] = set()
+        self._encoding: tuple[bool, bool] | None = None
+        self._last: dict[int, bytes] = {}
+        self._varying: set[int] = set()
+
+    def use_for(self, encoding: tuple[bool, bool]) -> None:
+        """Forget everything if it was learnt in another encoding."""
+        if self._encoding != encoding:
+            self._encoding = encoding
+            for learnt in (self.runs, self.layouts, self._last, self._varying):
+                learnt.clear()
+
+    def learn(self, scan: Scan, may_be_shared: Callable[[bytes, bytes], bool]) -> None:
+        """Learn from a copy.
+
+        Parameters
+        ----------
+        scan : Scan
+            Of a copy in which nothing was found.
+        may_be_shared : callable
+            Tells from value representation and value whether an element may stand in a run.
+        """
+        group: list[tuple[int, int, int, int]] = []
+        for element in scan.read_anew:
+            start, stop, first, last = element
+            tag = scan.entries[first][0]
+            if group and group[-1][1] != start:
+                self._add(scan, group)
+                group = []
+            if tag not in self._varying:
+                raw = scan.data[start:stop] if stop - start <= _LONGEST else b""
+                entries = scan.entries[first:last]
+                shared = raw and all(may_be_shared(vr, scan.data[a:b]) for _, vr, a, b in entries)
+                if shared and self._last.setdefault(tag, raw) == raw:
+                    group.append(element)
+                    continue
+                self._varying.add(tag)
+            if group:
+                self._add(scan, group)
+                group = []
+        if group:
+            self._add(scan, group)
+
+    def _add(self, scan: Scan, group: list[tuple[int, int, int, int]]) -> None:
+        start, stop, first, last = group[0][0], group[-1][1], group[0][2], group[-1][3]
+        tags = [scan.entries[element[2]][0] for element in group]
+        raw = scan.data[start:stop]
+        if len(self.runs) < _MOST_RUNS:
+            self.runs[raw[:4]] = Run(raw, start, scan.entries[first:last], tags)
 
 
 class Scan:
@@ -46,6 +145,8 @@ class Scan:
     parts : sequence of bytes or memoryview
         The file. A memoryview may hold nothing but one element of top-level pixel data, with its header or without; it
         is walked over and neither searched nor copied. The first part is bytes.
+    seen : Seen, optional
+        What earlier copies of the series held.
 
     Attributes
     ----------
@@ -58,6 +159,12 @@ class Scan:
         Tags of the top level.
     meta : dict of int to bytes
         File meta information.
+    runs : list of Run
+        What this copy has in common with earlier ones.
+    fresh : list of (tag, value representation, start, end)
+        The entries that are in no run.
+    read_anew : list of (start, end, first entry, last entry + 1)
+        The top-level elements that are in no run.
 
     Raises
     ------
@@ -65,7 +172,7 @@ class Scan:
         If the file is not read completely.
     """
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    def __init__(self, parts: Sequence[Part], seen: Seen | None = None) -> None:
         file, views = _without_views(parts)
         if file[:128].strip(b"\0") or file[128:132] != b"DICM":
             raise UnreadableError("preamble")
@@ -89,18 +196,47 @@ class Scan:
             position, views = 0, []
         self.entries: list[_Entry] = []
         self.top: list[int] = []
+        self.runs: list[Run] = []
+        self.fresh: list[_Entry] = []
+        self.read_anew: list[tuple[int, int, int, int]] = []
+        known: dict[bytes, Run] = {}
+        if seen is not None:
+            seen.use_for((self.explicit, self.little))
+            known = seen.runs
         while views:
             # Nothing but pixels may lie in a view or reach into one.
             if position > views[0][0]:
                 raise UnreadableError("view")
             end = views[0][0]
-            position = self._elements(
-                position, end, self.explicit, self.little, self.top, delimited=False, to_pixels=True
-            )
+            position = self._top_level(position, end, known, to_pixels=True)
             position = self._pixels(position, views)
-        end = self._elements(position, len(self.data), self.explicit, self.little, self.top, delimited=False)
-        if end != len(self.data):
+        if self._top_level(position, len(self.data), known, to_pixels=False) != len(self.data):
             raise UnreadableError("length")
+
+    def _top_level(self, position: int, end: int, known: dict[bytes, Run], *, to_pixels: bool) -> int:
+        """Read elements of the top level up to `end` or pixel data; return where they end."""
+        data, entries, top = self.data, self.entries, self.top
+        # A mapped data set starts with nothing known: it is read in full.
+        starts_with = (data if isinstance(data, bytes) else b"").startswith
+        while position < end:
+            run = known.get(data[position : position + 4]) if known else None
+            if run is not None and starts_with(run.raw, position, end) and (not top or run.top[0] > top[-1]):
+                shift = position - run.start
+                entries += [(tag, vr, a + shift, b + shift) for tag, vr, a, b in run.entries] if shift else run.entries
+                top += run.top
+                self.runs.append(run)
+                position += len(run.raw)
+                continue
+            first = len(entries)
+            stop = self._elements(
+                position, end, self.explicit, self.little, top, delimited=False, to_pixels=to_pixels, single=True
+            )
+            if stop == position:
+                return position
+            self.fresh += entries[first:]
+            self.read_anew.append((position, stop, first, len(entries)))
+            position = stop
+        return position
 
     def _pixels(self, position: int, views: list[tuple[int, memoryview]]) -> int:
         """Walk over pixel data that lie in one view or more, and take these off the list; return where they end."""
@@ -124,7 +260,9 @@ class Scan:
                     raise UnreadableError("fragments")
         position = walk.end()
         self.top.append(tag)
-        self.entries.append((tag, vr, position, position))
+        entry = (tag, vr, position, position)
+        self.entries.append(entry)
+        self.fresh.append(entry)
         return position
 
     def _elements(
@@ -137,8 +275,9 @@ class Scan:
         *,
         delimited: bool,
         to_pixels: bool = False,
+        single: bool = False,
     ) -> int:
-        """Read elements up to `end`, the item's delimiter or pixel data; return where they end."""
+        """Read elements up to `end`, the item's delimiter or pixel data, or one; return where they end."""
         data, entries = self.data, self.entries
         headers, lengths = (_HEADERS if explicit else _TAG_LENGTHS)[little], _LENGTHS[little]
         last = top[-1] if top else -1
@@ -171,11 +310,15 @@ class Scan:
                 inner = (explicit, little) if vr == b"SQ" else (False, True)
                 position = self._items(start, end, length, *inner)
                 entries.append((SEQUENCE_END, b"", position, position))
+                if single:
+                    return position
                 continue
             stop = self._fragments(start, end, little) if length == 0xFFFFFFFF else start + length
             if stop > end:
                 raise UnreadableError("length")
             entries.append((tag, vr, start, stop))
+            if single:
+                return stop
             position = stop
         if delimited:
             raise UnreadableError("delimiter")

@@ -5,6 +5,10 @@ pydicom, once for every new layout), and all of it but the pixels is searched fo
 names in every spelling, numbers also inside other strings, dates as people write them, UIDs. What the copy
 still holds in the identifier's own place at the top level is there because the rules keep it and is no leak. A hit
 means that the instance is refused.
+
+Copies of a series share most of their header. What an earlier copy held with the very same bytes, and in which the very
+same identifiers were searched for in vain, is compared byte by byte with the copy at hand and then not searched again:
+the answer could be no other. Every byte of every copy is looked at all the same.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import BinaryIO, Final, cast
 
@@ -20,9 +24,9 @@ from pydicom import Dataset, dcmread
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.filereader import read_dataset
 
-from deid_service._buffers import Part, PartsReader, size_of
+from deid_service._buffers import Data, Part, PartsReader, size_of
 from deid_service._needles import Needles, stands_in
-from deid_service._scan import ITEM, SEQUENCE_END, Scan, UnreadableError
+from deid_service._scan import ITEM, SEQUENCE_END, Scan, Seen, UnreadableError
 from deid_service.descriptors import PatientIdentifiers, identifiers_of, is_identifying
 from deid_service.errors import Refused
 from deid_service.pixels.documents import kind_of_bytes
@@ -32,6 +36,8 @@ from dicom_query import tag_text
 __all__ = ["verify"]
 
 _LAYOUTS: Final = 10_000
+_LAYOUTS_OF_A_SERIES: Final = 100
+_MOST_SERIES: Final = 64
 
 _NAMES: Final = frozenset({0x00100010, 0x00101001, 0x00101005, 0x00101060})
 _PATIENT_NAME: Final = 0x00100010
@@ -66,6 +72,7 @@ _NUMBERS: Final = frozenset((b"FD", b"FL", b"SL", b"SS", b"SV", b"UL", b"US", b"
 _MANY_NUMBERS: Final = 4096  # bytes: in tables and curves any pattern turns up by chance
 _UID_RUNS: Final = re.compile(rb"[0-9]+(?:\.[0-9]+){3,}")
 _seen_layouts: set[int] = set()
+_series: dict[str, Seen] = {}
 
 
 @lru_cache(maxsize=512)
@@ -78,7 +85,9 @@ def _kept(values: tuple[tuple[int, str, bytes], ...], codecs: tuple[str, ...]) -
     return PatientIdentifiers((tag, vr, decode_bytes(value, list(codecs), set())) for tag, vr, value in values)
 
 
-def verify(parts: Sequence[Part], tags: list[int], source: Source, known: PatientIdentifiers | None = None) -> None:
+def verify(
+    parts: Sequence[Part], tags: list[int], source: Source, known: PatientIdentifiers | None = None, series: str = ""
+) -> None:
     """Read a finished copy and search it.
 
     Parameters
@@ -92,6 +101,9 @@ def verify(parts: Sequence[Part], tags: list[int], source: Source, known: Patien
 
     known : PatientIdentifiers, optional
         What `identifiers_of` says of the source, where it was asked before.
+    series : str, optional
+        Series Instance UID of the copy. Bytes that stood in the same place of an earlier copy of the series, and in
+        which the very same identifiers were searched for in vain, are compared and not searched again.
 
     Raises
     ------
@@ -102,16 +114,19 @@ def verify(parts: Sequence[Part], tags: list[int], source: Source, known: Patien
         looked into. The message names place and kind, never the value.
     """
     try:
-        scan = Scan(parts)
+        seen = _seen(series) if series else None
+        scan = Scan(parts, seen)
     except (UnreadableError, struct.error, zlib.error) as error:
         raise Refused("verification_failed", f"the clean copy cannot be read back ({type(error).__name__})") from None
     if scan.top != tags or not scan.meta.keys() <= _META:
         raise Refused("verification_failed")
-    _check_layout(parts, scan)
+    _check_layout(parts, scan, seen)
     _refuse_documents(scan)
     original = known or identifiers_of(source)
     needles = _needles(original, _identifiers_kept(scan))
     if _is_clean(scan, needles, source):
+        if seen is not None:
+            seen.learn(scan, _may_be_shared)
         return
     if _keeps_patient(scan, source):
         # Rules that leave name and number at the top mean to leave those of sequences too.
@@ -121,10 +136,15 @@ def verify(parts: Sequence[Part], tags: list[int], source: Source, known: Patien
         raise Refused("identifier_left", f"the clean copy still holds {', '.join(places)}")
 
 
-def _check_layout(parts: Sequence[Part], scan: Scan) -> None:
+def _check_layout(parts: Sequence[Part], scan: Scan, seen: Seen | None) -> None:
     """Have pydicom read the copy if none of the same layout was read before."""
+    between = (tuple(scan.runs), tuple((tag, vr) for tag, vr, _, _ in scan.fresh)) if seen is not None else None
+    if seen is not None and between in seen.layouts:
+        return
     layout = hash((scan.explicit, scan.little, scan.deflated, tuple((tag, vr) for tag, vr, _, _ in scan.entries)))
     if layout in _seen_layouts:
+        if seen is not None and len(seen.layouts) < _LAYOUTS_OF_A_SERIES:
+            seen.layouts.add(between)
         return
     # pydicom would inflate a deflated data set in memory.
     parts = [memoryview(scan.data)] if scan.deflated else parts
@@ -145,7 +165,7 @@ def _check_layout(parts: Sequence[Part], scan: Scan) -> None:
 
 def _refuse_documents(scan: Scan) -> None:
     """Refuse pictures and documents where none are expected, as in private elements."""
-    for tag, vr, start, stop in scan.entries:
+    for tag, vr, start, stop in scan.fresh:
         if vr in _BYTES and stop - start >= 8 and tag not in _LOOKED_AT:
             kind = kind_of_bytes(scan.data[start:stop])
             if kind:
@@ -175,11 +195,26 @@ def _top_entries(scan: Scan) -> Iterator[tuple[int, bytes, int, int]]:
 
 def _identifiers_kept(scan: Scan, *, nested: bool = False) -> PatientIdentifiers:
     """Collect what the copy holds in the identifiers' own places; those inside sequences only if asked."""
-    data = scan.data
+    values, charset = _values_kept(scan.data, scan.entries if nested else scan.fresh, nested=nested)
+    for run in () if nested else scan.runs:
+        kept = run.kept
+        if kept is None:
+            inside = [(tag, vr, start - run.start, stop - run.start) for tag, vr, start, stop in run.entries]
+            kept = run.kept = _values_kept(run.raw, inside, nested=False)
+        values += kept[0]
+        charset = charset or kept[1]
+    codecs = _codecs(charset) if charset else ("iso8859",)
+    return _kept(tuple(dict.fromkeys(values)), codecs)
+
+
+def _values_kept(
+    data: Data, entries: Iterable[tuple[int, bytes, int, int]], *, nested: bool
+) -> tuple[list[tuple[int, str, bytes]], bytes]:
+    """Return values in the identifiers' own places, and the character set of the top level."""
     depth = 0
-    codecs: tuple[str, ...] = ("iso8859",)
-    values = []
-    for tag, vr, start, stop in scan.entries:
+    charset = b""
+    values: list[tuple[int, str, bytes]] = []
+    for tag, vr, start, stop in entries:
         if tag in _UIDS and not depth and vr not in (b"UI", b"UN"):
             raise Refused("verification_failed", f"{tag_text(tag)} does not have the value representation of a UID")
         if vr == b"SQ":
@@ -187,14 +222,14 @@ def _identifiers_kept(scan: Scan, *, nested: bool = False) -> PatientIdentifiers
         elif tag == SEQUENCE_END:
             depth -= 1
         elif tag == _CHARACTER_SET and not depth:
-            codecs = _codecs(data[start:stop])
+            charset = data[start:stop]
         elif vr in (b"DA", b"DT"):
             values.append((0 if depth else tag, "DA", data[start : start + 10 if vr == b"DT" else stop]))
         elif (vr == b"PN" and (nested or not depth or tag not in _NAMES)) or (
             (nested or not depth) and is_identifying(tag, "")
         ):
             values.append((tag, vr.decode(), data[start:stop]))
-    return _kept(tuple(dict.fromkeys(values)), codecs)
+    return values, charset
 
 
 @lru_cache(maxsize=256)
@@ -210,13 +245,14 @@ def _codecs(value: bytes) -> tuple[str, ...]:
 def _is_clean(scan: Scan, needles: Needles, source: Source) -> bool:
     """Search everything at once. False means: look closely."""
     data = scan.data
+    unsearched = [run for run in scan.runs if run.searched_for is not needles]
     free: list[bytes] = []
     coded: list[bytes] = []
     opaque: list[bytes] = []
     numerals: list[bytes] = []
     decimals: list[bytes] = []
     numbers: list[bytes] = []
-    for tag, vr, start, stop in scan.entries:
+    for tag, vr, start, stop in scan.entries if unsearched else scan.fresh:
         if start == stop:
             continue
         if vr in _FREE:
@@ -249,8 +285,27 @@ def _is_clean(scan: Scan, needles: Needles, source: Source) -> bool:
         return False
     if opaque and any(needles.kinds_in_bytes(value.lower()) for value in opaque):
         return False
-    runs = _UID_RUNS.findall(texts)
-    return not runs or _uids_replaced(scan, source).isdisjoint(runs)
+    uids = _UID_RUNS.findall(texts)
+    if uids and not _uids_replaced(scan, source).isdisjoint(uids):
+        return False
+    for run in unsearched:
+        run.searched_for = needles
+    return True
+
+
+def _may_be_shared(vr: bytes, value: bytes) -> bool:
+    """Tell whether all that the search says of a value depends on the value and the needles."""
+    # Beyond ASCII the character set has a say, and UIDs in texts are compared with those of the original.
+    return vr not in _FREE or (value.isascii() and b"\x1b" not in value and not _UID_RUNS.search(value))
+
+
+def _seen(series: str) -> Seen:
+    found = _series.get(series)
+    if found is None:
+        if len(_series) >= _MOST_SERIES:
+            _series.clear()
+        found = _series[series] = Seen()
+    return found
 
 
 def _foreign_texts(scan: Scan) -> Iterator[tuple[bytes, tuple[str, ...]]]:

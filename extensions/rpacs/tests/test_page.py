@@ -253,6 +253,14 @@ def test_a_query_is_completed_with_the_keyboard(page: Page, server: str) -> None
     # Values that there are, with how often: MR is not among what clara may see.
     expect(options.filter(has_text="CT")).to_have_count(1)
     expect(options.filter(has_text="MR")).to_have_count(0)
+    # No box around the query cuts the list off: its last option is what lies on top at its place.
+    assert options.last.evaluate(
+        """option => {
+            option.scrollIntoView({ block: "nearest" });
+            const place = option.getBoundingClientRect();
+            return option.contains(document.elementFromPoint(place.left + 5, place.bottom - 3));
+        }"""
+    )
     page.keyboard.type("U")
     expect(options).to_have_count(1)
     page.keyboard.press("Escape")

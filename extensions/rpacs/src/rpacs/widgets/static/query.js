@@ -13,10 +13,11 @@ const HELP = [
 
 /** A list of suggestions below a text box: arrows choose, Enter or Tab takes, Escape closes, Ctrl+Space opens. */
 function suggestions(box, id, ask, taken) {
-  const list = h("ul", { id, class: "rp-suggestions", role: "listbox", "aria-label": "Suggestions", "data-testid": "rpacs-suggestions", hidden: true });
+  const list = h("ul", { id, class: "rp-suggestions", role: "listbox", "aria-label": "Suggestions", "data-testid": "rpacs-suggestions", popover: "manual", hidden: true });
   const told = h("div", { class: "rp-unseen", role: "status" });
   let asked = 0;
   let answer = { start: 0, end: 0, words: [] };
+  let answered = ""; // the text that the list belongs to
   let active = -1;
 
   // The gateway counts characters, the browser UTF-16 units.
@@ -26,6 +27,7 @@ function suggestions(box, id, ask, taken) {
   function close() {
     asked++;
     active = -1;
+    if (!list.hidden) list.hidePopover?.();
     list.hidden = true;
     told.textContent = "";
     box.removeAttribute("aria-activedescendant");
@@ -50,6 +52,19 @@ function suggestions(box, id, ask, taken) {
     taken();
   }
 
+  // In the browser's top layer: no box of the notebook around it cuts it off.
+  function place() {
+    const room = box.getBoundingClientRect();
+    if (list.hidden) {
+      list.hidden = false;
+      if (list.isConnected) list.showPopover?.();
+    }
+    const above = room.bottom + list.offsetHeight + 4 > innerHeight && room.top > list.offsetHeight + 4;
+    list.style.left = `${room.left}px`;
+    list.style.top = `${above ? room.top - list.offsetHeight - 2 : room.bottom + 2}px`;
+    list.style.maxWidth = `${room.width}px`;
+  }
+
   function show() {
     const typed = box.value.slice(units(answer.start), units(answer.end));
     // A word that is there already needs no list.
@@ -61,17 +76,19 @@ function suggestions(box, id, ask, taken) {
       h("span", { class: "rp-word" }, word.text),
       h("span", { class: "rp-muted" }, word.count === undefined ? word.label : number(word.count)),
     )));
-    list.hidden = false;
+    place();
     told.textContent = answer.words.length === 1 ? "1 suggestion" : `${answer.words.length} suggestions`;
   }
 
   async function update() {
     const mine = ++asked;
+    const text = box.value;
     if (document.activeElement !== box || box.selectionStart !== box.selectionEnd) return;
     try {
-      const [value] = await ask(box.value, characters(box.selectionStart));
-      if (mine !== asked) return;
+      const [value] = await ask(text, characters(box.selectionStart));
+      if (mine !== asked || box.value !== text) return;
       answer = value;
+      answered = text;
       show();
     } catch {
       if (mine === asked) close(); // what is wrong with the query is said below it
@@ -82,17 +99,25 @@ function suggestions(box, id, ask, taken) {
   function key(event) {
     if (event.key === " " && event.ctrlKey) update();
     else if (list.hidden) return false;
+    else if (event.key === "Escape") close();
+    else if (answered !== box.value) return false; // more was typed since: the next list is on its way
     else if (event.key === "ArrowDown") choose(active + 1);
     else if (event.key === "ArrowUp") choose(active < 0 ? answer.words.length - 1 : active - 1);
     else if ((event.key === "Enter" || event.key === "Tab") && active >= 0 && !event.shiftKey) take(active);
-    else if (event.key === "Escape") close();
     else return false;
     event.preventDefault();
     return true;
   }
 
+  const moved = (event) => { if (event.target !== list && !list.hidden) close(); };
   box.addEventListener("blur", close);
-  return { list, told, key, close, update, soon: debounce(180, update) };
+  addEventListener("scroll", moved, { capture: true, passive: true });
+  addEventListener("resize", moved);
+  function dispose() {
+    removeEventListener("scroll", moved, { capture: true });
+    removeEventListener("resize", moved);
+  }
+  return { list, told, key, close, update, soon: debounce(180, update), dispose };
 }
 
 function render({ model, el }) {
@@ -191,7 +216,7 @@ function render({ model, el }) {
   const follow = () => { if (document.activeElement !== box) box.value = model.get("query"); };
   model.on("change:query", follow);
   check();
-  return () => { model.off("change:query", follow); link.close(); };
+  return () => { model.off("change:query", follow); offers.dispose(); link.close(); };
 }
 
 export default { render };

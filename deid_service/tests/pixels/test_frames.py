@@ -202,3 +202,11 @@ def test_real_files_decode_as_pydicom_decodes_them(shared_data: Path) -> None:
         assert np.array_equal(np.squeeze(np.stack(mine)), np.squeeze(theirs)), path.name
         same += 1
     assert same >= 35
+
+
+@pytest.mark.parametrize("runs", [0, 1, 5, 40])
+def test_run_lengths_of_another_size_are_refused_whatever_the_codec_does(picture: Picture, runs: int) -> None:
+    # The codec, written in Rust, panics where a segment is too long: that is no Exception, and would end the service.
+    segment = b"\x81\x07" * runs
+    header = np.array([2, 64, 64 + len(segment), *[0] * 13], "<u4").tobytes()
+    assert refused(picture(noise((1, 10, 40)), RLE, PixelData=[header + segment + segment]))

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
+from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 
 from deid_service import Refused
@@ -426,3 +427,28 @@ def test_a_large_multi_frame_is_masked_within_little_memory(tmp_path: Path, synt
     before, after = open_frames(read(original.read_bytes())), open_frames(read(copy.read_bytes()))
     black = Black(read(original.read_bytes()), before.layout, "MONOCHROME2")
     black.check(before.cells(frames - 1), after.cells(frames - 1), REGIONS_OF_THE_BENCH.of(frames - 1))
+
+
+def test_only_the_frames_of_jpeg_with_a_box_change() -> None:
+    data = Path(str(get_testdata_file("SC_rgb_jpeg_dcmtk.dcm", download=False))).read_bytes()
+    dataset = dcmread(BytesIO(data))
+    frame = bytes(open_frames(read(data)).raw(0))
+    dataset.NumberOfFrames = 3
+    dataset.PixelData = encapsulate([frame] * 3, fragments_per_frame=2)
+    buffer = BytesIO()
+    dataset.save_as(buffer)
+    after, result = written(buffer.getvalue(), Regions((), {1: (Box(20, 20, 30, 30),)}))
+    assert result.transfer_syntax == dataset.file_meta.TransferSyntaxUID
+    assert list(result.regions.by_frame) == [1]
+    one, two = open_frames(read(buffer.getvalue())), open_frames(read(after))
+    assert [two.raw(index) == one.raw(index) for index in range(3)] == [True, False, True]
+    assert [len(two.fragments(index)) for index in range(3)] == [2, 1, 2]
+    assert (two.decode(1)[20:31, 20:31, 0] == 0).all()
+
+
+def test_jpeg_of_twelve_bits_is_decoded_once_and_stays_marked_as_lossy() -> None:
+    data = Path(str(get_testdata_file("JPGExtended.dcm", download=False))).read_bytes()
+    result = rewrite_pixels(read(data), REGIONS, None)
+    assert result.transfer_syntax == JPEG_LS_LOSSLESS
+    assert b"".join(result.elements[0x00282110] or []).endswith(b"01")
+    assert (result.elements[0x7FE00010] or [b""])[0][:8] == b"\xe0\x7f\x10\x00OB\0\0"

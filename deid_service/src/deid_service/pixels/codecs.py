@@ -203,7 +203,11 @@ def decode(data: bytes | memoryview, layout: Layout, transfer_syntax: str) -> ND
         decoded = _function(module, "decode_pixel_data")(bytes(data), version=2)
     except Refused:
         raise
-    except Exception as error:  # noqa: BLE001 - codecs raise many kinds, and messages may quote values
+    except BaseException as error:
+        # Codecs raise many kinds, and messages may quote values. What a codec in Rust raises where it gives up is no
+        # Exception, and would end the process.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         raise Refused("pixels_not_decodable", f"a frame cannot be decoded ({type(error).__name__})") from None
     width = 1 if stream.precision <= 8 else 2 if stream.precision <= 16 else 4
     count = layout.rows * layout.columns * layout.samples

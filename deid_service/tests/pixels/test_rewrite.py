@@ -410,6 +410,20 @@ def test_what_is_written_is_read_back(picture: Picture, monkeypatch: pytest.Monk
         written(data, Regions(), JPEG_LS_LOSSLESS)
 
 
+def test_what_no_box_touches_is_never_decoded(picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: Any) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(codecs, "decode", never)
+    data = instance(picture, KINDS[4], RLE)
+    for regions in (Regions(), Regions((Box(COLUMNS, 0, 99, 99),)), Regions((), {FRAMES: REGIONS.every})):
+        assert rewrite_pixels(read(data), regions).elements == {}
+    with pytest.raises(AssertionError, match="decoded"):
+        rewrite_pixels(read(data), REGIONS)
+    unknown = data.replace(RLE.encode() + b"\0", b"1.2.840.10008.1.2.7\0")
+    assert rewrite_pixels(read(unknown), Regions()).elements == {}
+
+
 def test_video_is_refused(picture: Picture) -> None:
     data = picture(np.zeros((2, 4, 4, 3), np.uint8), "1.2.840.10008.1.2.4.102", PixelData=[b"\0\0", b"\0\0"])
     with pytest.raises(Refused, match="video"):

@@ -93,9 +93,11 @@ def rewrite_pixels(source: Source, regions: Regions, transfer_syntax: str | None
     Refused
         ``pixels_not_decodable``, ``pixels_not_maskable``, ``not_transcodable``, or ``verification_failed``.
     """
+    target = transfer_syntax or source.transfer_syntax
+    if not regions and target == source.transfer_syntax:
+        return Rewritten(target, {}, Regions())
     reader = open_frames(source)
     changes = any(regions_within(reader, regions, index) for index in range(reader.number))
-    target = transfer_syntax or source.transfer_syntax
     if not changes and target == source.transfer_syntax:
         return Rewritten(target, {}, Regions())
     black = Black(source, reader.layout, reader.decoded_photometric) if changes else None

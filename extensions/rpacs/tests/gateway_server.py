@@ -36,7 +36,8 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 import dicom_query
 
 PREFIX = "/services/pacs/api/v1/"
-TOKENS = {"token-clara": "clara", "token-nora": "nora", "token-admin": "admin"}
+TOKENS = {"token-clara": "clara", "token-nora": "nora", "token-admin": "admin", "token-rosa": "rosa"}
+ASKED = "the number of your ethics approval"
 CONDITION = re.compile(r"""\s*([\w.]+)\s+(\w+)(?:\s+("[^"]*"|'[^']*'|[^\s"']+))?\s*""")
 OPERATORS = {"strequals", "strnotequals", "exists"}
 KEYS = {
@@ -228,6 +229,11 @@ class Handler(tornado.web.RequestHandler):
         self.user = TOKENS.get(self.request.headers.get("Authorization", "").removeprefix("token "))
         if self.user is None or self.user in self.server.expired:
             self.refuse(401, "unauthorized", "The token is not valid or has expired.", "Log in again.")
+        elif self.user == "rosa" and not (
+            self.request.path.endswith(("/me", "/exports")) or self.request.headers.get("X-Access-Reason")
+        ):
+            message = f"Say first why you need the images. Oncology asks for a reason: {ASKED}."
+            self.refuse(403, "reason_required", message, 'In a notebook: pacs = rpacs.connect(reason="…").')
 
     def refuse(self, status: int, error: str, message: str, hint: str = "", **more: Any) -> None:
         self.set_status(status)
@@ -258,6 +264,15 @@ class MeHandler(Handler):
                     "description": "CT, ultrasound and their reports for the lung study",
                     "via": {"groups": ["ct-researchers"], "users": []},
                     "filter": "Modality StrIn (CT, US, SR)",
+                }
+            ],
+            "rosa": [
+                {
+                    "name": "Oncology",
+                    "description": "",
+                    "via": {"users": ["rosa"], "groups": []},
+                    "filter": "Modality StrEquals CT",
+                    "access_reason": ASKED,
                 }
             ],
             "admin": [{"name": "All", "description": "", "via": {"users": ["admin"], "groups": []}, "filter": ""}],

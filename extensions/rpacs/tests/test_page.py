@@ -20,7 +20,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 import rpacs.voila_template
-from extensions.rpacs.tests.gateway_server import Gateway, uid
+from extensions.rpacs.tests.gateway_server import ASKED, Gateway, uid
 from tests.fixtures.browser import CHROMIUM, running_chromium
 
 NOTEBOOKS = Path(__file__).parents[3] / "notebooks"
@@ -46,6 +46,7 @@ def server(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         "rpacs.browser(token='expired')",
         "import os; del os.environ['RPACS_URL']; rpacs.browser()",
     )
+    variant(pages, "Reason", "import rpacs; rpacs.browser(token='token-rosa')")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -360,3 +361,18 @@ def test_an_error_page_asks_no_other_host_either(page: Page, server: str) -> Non
 def brightness(page: Page, part) -> float:
     colour = part.evaluate("node => getComputedStyle(node).backgroundColor")
     return sum(int(n) for n in re.findall(r"\d+", colour)[:3]) / 3
+
+
+def test_a_reason_is_asked_for_before_anything_is_shown(page, server):
+    page.goto(server + "Reason.ipynb")
+    notice = page.get_by_test_id("rpacs-reason-asked")
+    expect(notice).to_have_text(f"First say why you need the images: {ASKED}.", timeout=60_000)
+    rows = page.get_by_role("grid").get_by_role("row")
+    if folder := os.environ.get("RPACS_SCREENSHOTS"):
+        page.screenshot(path=f"{folder}/reason-asked.png")
+    page.get_by_test_id("rpacs-reason").fill("IRB 2026-041")
+    page.get_by_test_id("rpacs-reason").press("Enter")
+    expect(notice).to_be_hidden()
+    expect(rows.nth(1)).to_be_visible()
+    if folder := os.environ.get("RPACS_SCREENSHOTS"):
+        page.screenshot(path=f"{folder}/reason-given.png")

@@ -9,7 +9,7 @@ import time
 import pytest
 
 import rpacs
-from extensions.rpacs.tests.gateway_server import uid
+from extensions.rpacs.tests.gateway_server import ASKED, uid
 from rpacs import widgets
 from rpacs.widgets._panel import asset
 
@@ -216,6 +216,17 @@ def test_permissions_in_words(gateway, pacs):
     content, _ = ask(panel, "reason", reason="x" * 600)
     assert "500 characters" in content["error"]["message"]
     assert pacs.reason == "IRB 7"
+
+
+def test_a_reason_that_is_asked_for(gateway):
+    pacs = rpacs.connect(gateway.url, "token-rosa")
+    browser = pacs.browser()
+    ask(browser.permissions, "me")
+    assert browser.permissions.asked == ASKED
+    searches = browser.results.revision
+    ask(browser.permissions, "reason", reason="IRB 7")
+    assert browser.results.revision == searches + 1
+    assert len(pacs.search(limit=1)) == 1
 
 
 def test_browser_composes(pacs):

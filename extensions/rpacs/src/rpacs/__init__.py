@@ -22,6 +22,7 @@ from rpacs._errors import (
     NotFound,
     NotLoggedIn,
     QueryError,
+    ReasonRequired,
     RpacsError,
     Unavailable,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "NotLoggedIn",
     "Profile",
     "QueryError",
+    "ReasonRequired",
     "RpacsError",
     "Slice",
     "Unavailable",

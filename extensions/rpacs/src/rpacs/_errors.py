@@ -6,6 +6,7 @@
     RpacsError
     ├── NotLoggedIn          no token, or one that the hub no longer accepts (HTTP 401)
     ├── Forbidden            known user, action not allowed (HTTP 403)
+    │   └── ReasonRequired   a profile asks why the images are needed, and no reason was given
     ├── NotFound             no such image, or none that you may see (HTTP 404)
     ├── BadRequest           the gateway refused the request's content (HTTP 400, 409, 413, 422)
     │   └── QueryError       the query text does not parse; has a position and a hint
@@ -36,6 +37,7 @@ __all__ = [
     "NotFound",
     "NotLoggedIn",
     "QueryError",
+    "ReasonRequired",
     "RpacsError",
     "Unavailable",
 ]
@@ -80,6 +82,10 @@ class NotLoggedIn(RpacsError):
 
 class Forbidden(RpacsError):
     """The hub knows you, and this is not allowed."""
+
+
+class ReasonRequired(Forbidden):
+    """A profile asks why the images are needed. Set `Client.reason`, or pass ``rpacs.connect(reason=...)``."""
 
 
 class NotFound(RpacsError):

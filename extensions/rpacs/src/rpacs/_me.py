@@ -22,12 +22,15 @@ class Profile:
         The query that an image must match; empty for every image.
     why : str
         How the user comes to have it, in words.
+    access_reason : str
+        What must be given as the reason for access; empty if nothing need be.
     """
 
     name: str
     description: str
     filter: str
     why: str
+    access_reason: str = ""
 
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> Profile:
@@ -45,6 +48,7 @@ class Profile:
             description=str(answer.get("description") or ""),
             filter=str(answer.get("filter") or ""),
             why=" and ".join(reasons),
+            access_reason=str(answer.get("access_reason") or ""),
         )
 
     @property
@@ -97,6 +101,8 @@ class Me:
             described = f" ({profile.description})" if profile.description else ""
             why = f", {profile.why}" if profile.why else ""
             lines.append(f"- {profile.name}{described}: {profile.sees}{why}.")
+            if profile.access_reason:
+                lines.append(f"  It asks for a reason: {profile.access_reason}. Give it by rpacs.connect(reason=...).")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:

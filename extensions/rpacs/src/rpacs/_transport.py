@@ -15,7 +15,16 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
-from rpacs._errors import BadRequest, Forbidden, NotFound, NotLoggedIn, QueryError, RpacsError, Unavailable
+from rpacs._errors import (
+    BadRequest,
+    Forbidden,
+    NotFound,
+    NotLoggedIn,
+    QueryError,
+    ReasonRequired,
+    RpacsError,
+    Unavailable,
+)
 
 __all__ = ["Transport"]
 
@@ -264,7 +273,7 @@ def _error_of(response: requests.Response, query: str) -> RpacsError:
         message = message or "The hub does not accept this server's token."
         hint = hint or "Log in again, then stop and start your server from the hub's home page."
     elif status == 403:
-        kind, message = Forbidden, message or "You may not do this."
+        kind, message = ReasonRequired if code == "reason_required" else Forbidden, message or "You may not do this."
     elif status == 404:
         kind, message = NotFound, message or "Not found, or not among what you may see."
     elif status == 429 or status >= 500:

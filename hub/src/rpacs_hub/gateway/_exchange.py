@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 import dicom_query
 from rpacs_hub.audit import AuditEvent
 from rpacs_hub.errors import HubError
-from rpacs_hub.permissions import Action, Actor, Collection, Decision, Instance, decide, visible_condition
+from rpacs_hub.permissions import (
+    Action,
+    Actor,
+    Collection,
+    Decision,
+    Instance,
+    decide,
+    missing_reason,
+    visible_condition,
+)
 
 if TYPE_CHECKING:
     from rpacs_hub.gateway.app import Services
@@ -121,6 +130,25 @@ class Call:
         self.event.why = [reason.text for reason in decision.reasons]
         self.event.profiles = list(decision.profiles)
         return decision
+
+    def require_reason(self) -> None:
+        """Make sure that the request says why, where a profile of the actor asks for it.
+
+        Raises
+        ------
+        ApiError
+            403, saying what is asked for.
+        """
+        decision = missing_reason(self.services.permissions.current, self.actor, self.event.reason)
+        if decision is None:
+            return
+        self.event.decision, self.event.why = "denied", [reason.text for reason in decision.reasons]
+        raise ApiError(
+            403,
+            "reason_required",
+            f"Say first why you need the images. {' '.join(self.event.why)}",
+            'In a notebook: pacs = rpacs.connect(reason="…"). Over HTTP: the header X-Access-Reason.',
+        )
 
     def visible(self) -> dicom_query.Sql:
         """Return the SQL condition for what the actor may see."""

@@ -49,6 +49,9 @@ MAX_BODY = 4 << 20
 _NOBODY = Actor("")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
+# What shows no image: that a reason is asked for, and how one's own exports are.
+_WITHOUT_REASON = frozenset({Action.ME, Action.UNKNOWN, Action.LIST_EXPORTS, Action.READ_EXPORT, Action.CANCEL_EXPORT})
+
 _STATUS: tuple[tuple[type[HubError], int, str], ...] = (
     (SearchTooSlow, 503, "search_too_slow"),
     (DatabaseUnavailable, 503, "database_unavailable"),
@@ -198,6 +201,8 @@ class ApiHandler(web.RequestHandler):
             base=self._base(path.get("token")),
             address=address,
         )
+        if route.action is not None and route.action not in _WITHOUT_REASON:
+            call.require_reason()
         return await route.endpoint(call)
 
     async def _recognised(

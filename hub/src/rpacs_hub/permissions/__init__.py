@@ -9,6 +9,7 @@ from rpacs_hub.permissions.decide import (
     Reason,
     decide,
     held_profiles,
+    missing_reason,
     visible_condition,
 )
 from rpacs_hub.permissions.paths import PathPattern
@@ -32,6 +33,7 @@ __all__ = [
     "decide",
     "held_profiles",
     "load_permissions",
+    "missing_reason",
     "parse_permissions",
     "visible_condition",
 ]

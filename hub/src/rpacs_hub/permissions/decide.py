@@ -19,8 +19,12 @@ __all__ = [
     "Reason",
     "decide",
     "held_profiles",
+    "missing_reason",
     "visible_condition",
 ]
+
+
+_SHORTEST_REASON = 3  # "x" is none
 
 
 class Action(enum.StrEnum):
@@ -174,6 +178,31 @@ def decide(permissions: Permissions, actor: Actor, action: Action, resource: Ins
             reasons.append(Reason(name, False, f"{name}: the instance does not match {profile.filter_text}"))
     reasons.sort(key=lambda reason: not reason.allows)
     return Decision(reasons[0].allows, tuple(reasons))
+
+
+def missing_reason(permissions: Permissions, actor: Actor, given: str | None) -> Decision | None:
+    """Decide whether somebody must first say why the images are needed.
+
+    Parameters
+    ----------
+    permissions, actor
+        The permissions file in force, and who asks.
+    given
+        The reason that came with the request.
+
+    Returns
+    -------
+    Decision or None
+        A refusal with one reason for each profile that asks; None if none does, or if a reason was given.
+    """
+    if len((given or "").strip()) >= _SHORTEST_REASON:
+        return None
+    asking = [
+        Reason(name, False, f"{name} asks for a reason: {permissions.profiles[name].access_reason}.")
+        for name in held_profiles(permissions, actor)
+        if permissions.profiles[name].access_reason
+    ]
+    return Decision(False, tuple(asking)) if asking else None
 
 
 def _shows(profile: Profile) -> str:

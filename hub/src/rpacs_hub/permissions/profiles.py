@@ -6,12 +6,15 @@
       CT only:
         Description: Computed tomography of all studies
         DICOMQueryFilter: Modality StrEquals CT
-      Everything: {Description: All images}
+      Everything: {Description: All images, AccessReason: the number of your ethics approval}
     Permissions:
       - Groups: [ct-researchers]
         Profiles: CT only
       - Users: [ada]
         Profiles: [Everything]
+
+``AccessReason`` says what somebody with that profile must give as a reason before anything is shown; it is asked for
+in these words and kept with each audit line.
 
 A profile with a ``DICOMQueryFilter`` shows the instances that match it; one with ``OrthancPathPatterns`` shows every
 instance and opens paths of the Orthanc API; one with neither shows every instance, about which the check warns.
@@ -48,6 +51,8 @@ class Profile:
         The same, parsed.
     allow, deny
         Paths of the Orthanc API that the profile opens and closes.
+    access_reason
+        What must be given as a reason for access; empty = nothing need be.
     """
 
     name: str
@@ -56,6 +61,7 @@ class Profile:
     filter: dicom_query.Node | None = None
     allow: tuple[PathPattern, ...] = ()
     deny: tuple[PathPattern, ...] = ()
+    access_reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -165,7 +171,9 @@ class _File:
         if self.reader.is_null(node):
             self._warn(key, f"{what} has no filter: it shows every instance.")
             return Profile(key.text)
-        fields = self.reader.fields(node, what, ("Description", "DICOMQueryFilter", "OrthancPathPatterns"))
+        fields = self.reader.fields(
+            node, what, ("Description", "DICOMQueryFilter", "OrthancPathPatterns", "AccessReason")
+        )
         description = filter_text = None
         query = None
         if "Description" in fields:
@@ -176,6 +184,9 @@ class _File:
             )
             if filter_text is not None and filter_text.text:
                 query = self._query(filter_text)
+        asked = None
+        if "AccessReason" in fields:
+            asked = self.reader.text(fields["AccessReason"][1], f"{what}'s AccessReason")
         allow: tuple[PathPattern, ...] = ()
         deny: tuple[PathPattern, ...] = ()
         if "OrthancPathPatterns" in fields:
@@ -198,6 +209,7 @@ class _File:
             query,
             allow,
             deny,
+            asked.text if asked else "",
         )
 
     def _query(self, value: Value) -> dicom_query.Node | None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import anywidget
 
-from rpacs._errors import QueryError, RpacsError
+from rpacs._errors import QueryError, ReasonRequired, RpacsError
 
 __all__ = ["Panel", "error_words"]
 
@@ -103,6 +103,8 @@ def error_words(error: RpacsError) -> dict[str, Any]:
         kind, message, hint and, for a query, position and caret.
     """
     words: dict[str, Any] = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
+    if isinstance(error, ReasonRequired):
+        words["hint"] = "Write it into “Reason for access” at the top of the page."
     if isinstance(error, QueryError):
         words |= {"position": error.position, "caret": error.caret() if error.query else ""}
     return words

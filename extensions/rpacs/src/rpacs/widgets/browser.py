@@ -46,11 +46,17 @@ class Browser(ipywidgets.VBox):  # type: ignore[misc]
         self.results.observe(self._open, "active")
         self.results.observe(self._selection, ["selected", "total", "query", "level"])
         self.permissions.observe(self._allowed, "profiles")
+        self.permissions.observe(self._reasoned, "reason")
         self._run()
 
     def _run(self, _: Any = None) -> None:
         self.viewer.clear()
         self.results.show(self.query.query, self.query.level)
+
+    def _reasoned(self, _: Any) -> None:
+        # What was refused for want of a reason is asked again.
+        if self.permissions.asked:
+            self._run()
 
     def _open(self, change: dict[str, Any]) -> None:
         if change["new"]:

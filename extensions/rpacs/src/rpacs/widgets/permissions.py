@@ -27,10 +27,15 @@ class PermissionsPanel(Panel, script="permissions"):
         Whether the gateway has answered who the user is.
     profiles : int
         How many profiles the user has; -1 before the gateway has answered.
+    reason : str
+        Why the user looks; goes with every request.
+    asked : str
+        What the user's profiles want to hear as the reason; empty if they want none.
     """
 
     reason = traitlets.Unicode("").tag(sync=True)
     profiles = traitlets.Int(-1)
+    asked = traitlets.Unicode("")
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -42,11 +47,13 @@ class PermissionsPanel(Panel, script="permissions"):
 
     def _me(self) -> dict[str, Any]:
         me = self._client.me()
+        self.asked = " and ".join(dict.fromkeys(p.access_reason for p in me.profiles if p.access_reason))
         self.profiles = len(me.profiles)
         return {
             "name": me.name,
             "groups": list(me.groups),
             "admin": me.admin,
+            "asked": self.asked,
             "profiles": [{"name": p.name, "about": p.description, "sees": p.sees, "why": p.why} for p in me.profiles],
         }
 

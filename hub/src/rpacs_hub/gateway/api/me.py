@@ -25,6 +25,7 @@ async def me(call: Call) -> Reply:
             "description": permissions.profiles[name].description,
             "via": {"users": list(users), "groups": list(groups)},
             "filter": permissions.profiles[name].filter_text,
+            "access_reason": permissions.profiles[name].access_reason or None,
         }
         for name, (users, groups) in held.items()
     ]

@@ -11,23 +11,36 @@ function render({ model, el }) {
       const [value] = await link.ask("reason", { reason: reason.value });
       kept.textContent = value.reason ? "Recorded from now on" : "";
       wrong.replaceChildren();
+      ask();
     } catch (error) {
       kept.textContent = "";
       wrong.replaceChildren(problem(error));
     }
   });
+  const wanted = h("div", { class: "rp-notice", hidden: true, role: "status", "data-testid": "rpacs-reason-asked" });
+  let asked = "";
   const box = h("div", {});
   el.append(h(
     "section", { class: "rp rp-card rp-me", "aria-label": "Account" },
     h("div", { class: "rp-me-row" }, who, sees, h("label", { class: "rp-me-reason" }, h("span", {}, "Reason for access"), reason, kept)),
-    wrong, box,
+    wrong, wanted, box,
   ));
+
+  /** Say what the user's profiles want to hear, until something was said. */
+  function ask() {
+    const open = asked && !reason.value.trim();
+    reason.setAttribute("aria-invalid", String(Boolean(open)));
+    wanted.hidden = !open;
+    wanted.replaceChildren(h("strong", {}, "First say why you need the images: "), asked, ".");
+  }
 
   async function load() {
     box.replaceChildren();
     try {
       const [me] = await link.ask("me");
       who.replaceChildren(icon("user"), me.name);
+      asked = me.asked;
+      ask();
       if (!me.profiles.length) {
         sees.replaceChildren();
         box.replaceChildren(h("div", { class: "rp-notice", "data-testid": "rpacs-no-profile" }, h("strong", {}, "Your account has no profile yet, "), "so there are no images to see. Ask your administrator to give you one."));

@@ -11,7 +11,7 @@ from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from deid_service import Cleaned, Deidentifier, PseudonymKey, load_rules
+from deid_service import Cleaned, Deidentifier, PseudonymKey, Rules, default_rules_path, load_rules
 
 EVERYTHING = "ScopeToForward: {Labels: ALL}\nTransformations:\n  - Scope: {Labels: ALL}\n"
 
@@ -58,6 +58,20 @@ def to_bytes(dataset: Dataset, syntax: str = ExplicitVRLittleEndian, preamble: b
     buffer = BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def header_rules() -> Callable[[str], Rules]:
+    """Returns a function: a ready rules file by name, but that nobody reads the pixels, which takes long."""
+
+    def read(name: str) -> Rules:
+        text = default_rules_path().with_name(f"{name}.yaml").read_text("utf-8")
+        passing = "  - Scope: {Labels: ALL}\n    SuspectedPixels: PassUnchecked\n"
+        # The option CleanPixelData stands back where a rule speaks; this one's box lies beyond every image.
+        box = "    RemoveBurnedInAnnotations: {Type: Manual, BoxCoordinates: [70000, 70000, 70000, 70000]}\n"
+        return load_rules(text + passing + box)
+
+    return read
 
 
 @pytest.fixture

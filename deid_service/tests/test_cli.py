@@ -153,7 +153,10 @@ def test_a_refused_instance_has_its_labels_told(
     )
     command = ["file", str(tmp_path / "a.dcm"), str(tmp_path / "b.dcm"), "--rules", str(rules), "--key-file"]
     assert main([*command, str(key_file), "--dry-run"]) == 1
-    assert capsys.readouterr().out == "file 1: refused (burned_in_text_possible) (labels: ALL, CT)\n"
+    assert capsys.readouterr().out == (
+        "file 1: refused (burned_in_text_possible) (labels: ALL, CT)\n"
+        "  pixels        suspected (the image says that text is burned into its pixels)\n"
+    )
 
 
 def test_the_bar_is_for_terminals(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

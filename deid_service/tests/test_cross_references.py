@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pydicom
 import pytest
 
-from deid_service import Cleaned, Deidentifier, PseudonymKey, Refused, default_rules_path, load_rules
+from deid_service import Cleaned, Deidentifier, PseudonymKey, Refused
 
 Place = tuple[int, ...]
 
@@ -28,10 +28,8 @@ def _uids(dataset: pydicom.Dataset, path: Place = ()) -> Iterator[tuple[Place, l
 
 
 @pytest.mark.parametrize("name", ["basic", "research"])
-def test_references_between_real_files_resolve_after_cleaning(shared_data, tmp_path, name):
-    deidentifier = Deidentifier(
-        load_rules(default_rules_path().with_name(f"{name}.yaml")), PseudonymKey.generate(tmp_path / "key")
-    )
+def test_references_between_real_files_resolve_after_cleaning(shared_data, tmp_path, name, header_rules):
+    deidentifier = Deidentifier(header_rules(name), PseudonymKey.generate(tmp_path / "key"))
     pairs, unreadable = [], []
     for path in sorted((shared_data / "dicom").rglob("*")):
         if not path.is_file():

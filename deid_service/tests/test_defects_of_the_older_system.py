@@ -1,8 +1,4 @@
-"""Each known defect of the de-identifier that this one succeeds, by name, and that it is not here.
-
-Those of the pixels (boxes one pixel short, text looked for in the first frame only, green boxes in YBR images) cannot
-be here yet: rules that clean pixels are refused.
-"""
+"""Each known defect of the de-identifier that this one succeeds, by name, and that it is not here."""
 
 from __future__ import annotations
 
@@ -12,8 +8,11 @@ from datetime import datetime
 from io import BytesIO
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
+from pydicom.pixels import convert_color_space
 
 from deid_service import (
     Cleaned,
@@ -153,6 +152,56 @@ def test_bits_stored_was_overwritten(instance: Dataset, written: Callable[..., b
     result = dcmread(BytesIO(outcome.data))
     assert (result.BitsAllocated, result.BitsStored, result.HighBit, result.PixelRepresentation) == (16, 12, 11, 1)
     assert result.PixelData == instance.PixelData
+
+
+BOX = "RemoveBurnedInAnnotations: {Type: Manual, BoxCoordinates: [1, 2, 4, 6]}\nSuspectedPixels: PassUnchecked"
+
+
+def with_pixels(instance: Dataset, pixels: np.ndarray, photometric: str = "MONOCHROME2") -> Dataset:
+    """Give an instance other pixels, shape (frames, rows, columns) or (frames, rows, columns, 3)."""
+    instance.NumberOfFrames, instance.Rows, instance.Columns = pixels.shape[:3]
+    instance.SamplesPerPixel, instance.PhotometricInterpretation = pixels.ndim * 2 - 5, photometric
+    instance.BitsAllocated = instance.BitsStored = pixels.dtype.itemsize * 8
+    instance.HighBit, instance.PixelRepresentation = instance.BitsStored - 1, int(pixels.dtype.kind == "i")
+    if pixels.ndim == 4:
+        instance.PlanarConfiguration = 0
+    instance.PixelData = pixels.tobytes()
+    return instance
+
+
+def test_boxes_were_one_pixel_short(clean: Clean, instance: Dataset) -> None:
+    before = np.full((1, 10, 10), 7, np.uint8)
+    after = clean(BOX, with_pixels(instance, before)).pixel_array
+    assert not after[2:7, 1:5].any()
+    assert (after == 0).sum() == 5 * 4
+
+
+def test_text_was_looked_for_in_the_first_frame_only(clean: Clean, instance: Dataset) -> None:
+    before = np.full((3, 64, 200), 20, np.uint8)
+    cv2.putText(before[2], "Mustermann", (8, 40), cv2.FONT_HERSHEY_SIMPLEX, 0.9, 250, 2)
+    after = clean("RemoveBurnedInAnnotations: {Type: OCR, OCR: always}", with_pixels(instance, before)).pixel_array
+    assert (after[:2] == before[:2]).all()
+    assert after.max() < 200
+
+
+def test_boxes_in_ybr_images_were_green(clean: Clean, instance: Dataset) -> None:
+    before = np.full((1, 10, 10, 3), (90, 120, 140), np.uint8)
+    instance = with_pixels(instance, before, "YBR_FULL")
+    after = np.frombuffer(clean(BOX, instance).PixelData, np.uint8).reshape(10, 10, 3)
+    shown = convert_color_space(after, "YBR_FULL", "RGB")
+    assert not shown[2:7, 1:5].any()
+    after_outside = after.copy()
+    after_outside[2:7, 1:5] = before[0, 2:7, 1:5]
+    assert (after_outside == before[0]).all()
+
+
+def test_masking_overwrote_bits_stored(clean: Clean, instance: Dataset) -> None:
+    instance = with_pixels(instance, np.full((1, 10, 10), -5, np.int16))
+    instance.BitsStored, instance.HighBit = 12, 11
+    result = clean(BOX, instance)
+    assert (result.BitsAllocated, result.BitsStored, result.HighBit, result.PixelRepresentation) == (16, 12, 11, 1)
+    assert (result.pixel_array[2:7, 1:5] == -2048).all()
+    assert (result.pixel_array == -5).sum() == 100 - 5 * 4
 
 
 def test_the_scope_of_an_instance_was_stored_as_that_of_the_study(

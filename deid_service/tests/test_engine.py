@@ -371,8 +371,8 @@ def test_mappings_name_every_pseudonym(clean: Clean, instance: Dataset) -> None:
         ({"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]}, "burned_in_text_possible"),
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.104.1"}, "encapsulated_document"),
         ({"EncapsulatedDocument": b"%PDF"}, "encapsulated_document"),
-        ({"Modality": "US", "BurnedInAnnotation": "NO"}, None),
-        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7", "BurnedInAnnotation": "NO"}, None),
+        ({"Modality": "US", "BurnedInAnnotation": "NO"}, "burned_in_text_possible"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7", "BurnedInAnnotation": "NO"}, "burned_in_text_possible"),
         ({"Modality": "US", "PixelData": None}, None),
     ],
 )

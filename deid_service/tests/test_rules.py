@@ -150,11 +150,6 @@ Transformations:
         ),
         (("Transformations:", "Profile: {Options: RetainUIDs}\nTransformations:"), 10, ['Profile lacks "Name"']),
         (
-            ("Transformations:", "Profile: {Name: Basic, Options: CleanPixelData}\nTransformations:"),
-            10,
-            ["CleanPixelData is not available"],
-        ),
-        (
             (
                 "Transformations:",
                 "Profile: {Name: Basic, Options: [RetainLongitudinalFullDates, RetainLongitudinalModifiedDates]}\n"
@@ -165,10 +160,16 @@ Transformations:
         ),
         (("RandomizeUID:", "Transcode: 1.2.840.10008.1.2.4.50\n    RandomizeUID:"), 12, ["cannot write", "JPEG-LS"]),
         (
-            ("RandomizeUID:", "RemoveBurnedInAnnotations: [{Type: OCR}]\n    RandomizeUID:"),
+            ("RandomizeUID:", "RemoveBurnedInAnnotations: [{Type: OCR, Motor: local}]\n    RandomizeUID:"),
             12,
-            ["RemoveBurnedInAnnotations is not available"],
+            ['"Motor" is not a key of RemoveBurnedInAnnotations'],
         ),
+        (
+            ("RandomizeUID:", "RemoveBurnedInAnnotation: {Type: OCR}\n    RandomizeUID:"),
+            12,
+            ['did you mean "RemoveBurnedInAnnotations"?'],
+        ),
+        (("RandomizeUID:", "SuspectedPixels: PassUnchekced\n    RandomizeUID:"), 12, ['"PassUnchecked"?']),
     ],
 )
 def test_every_mistake_is_told_with_line_reason_and_nearest_word(

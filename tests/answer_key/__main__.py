@@ -10,7 +10,7 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-from deid_service import Cleaned, Deidentifier, PseudonymKey, Refused, load_rules
+from deid_service import Cleaned, Deidentifier, PseudonymKey, Refused
 from tests.answer_key.plants import planted_files
 from tests.answer_key.policies import POLICIES, Policy
 from tests.answer_key.proof import write_proof
@@ -21,7 +21,7 @@ PROOF = Path(__file__).parents[2] / "docs" / "deid-proof.md"
 
 def score(policy: Policy, variants: int = 12, table: list[dict[str, str]] | None = None) -> Score:
     """Run the key against a rules file."""
-    deidentifier = Deidentifier(load_rules(policy.path), PseudonymKey(bytes(range(32))))
+    deidentifier = Deidentifier(policy.rules, PseudonymKey(bytes(range(32))))
     result = Score(policy)
     for planted in planted_files(policy, variants, table):
         try:

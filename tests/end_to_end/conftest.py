@@ -98,28 +98,30 @@ class Studies:
     mr: list[Path]
     us: Path
     us_with_text: Path
+    us_unreadable: Path
 
     @property
     def all(self) -> list[Path]:
-        return [*self.ct, *self.mr, self.us, self.us_with_text]
+        return [*self.ct, *self.mr, self.us, self.us_with_text, self.us_unreadable]
 
 
 @pytest.fixture(scope="session")
 def studies(stack: Stack, research: Research, tmp_path_factory: pytest.TempPathFactory) -> Studies:
-    """A CT, an MR and two ultrasounds, sent by C-STORE and through the pipeline."""
+    """A CT, an MR and three ultrasounds, sent by C-STORE and through the pipeline."""
     beside = Path(os.environ.get("RPACS_SHARED_DATA", stack.settings.root.parent / "shared" / "data"))
     shared = beside if beside.is_dir() else None  # pydicom's own examples serve where the data are absent
     folder = tmp_path_factory.mktemp("hospital")
     sent = Studies(
         identified.ct_series(shared, folder / "ct"),
         identified.mr_series(shared, folder / "mr"),
-        identified.ultrasound(folder / "clean", says_clean=True),
-        identified.ultrasound(folder / "text", says_clean=False),
+        identified.ultrasound(folder / "clean"),
+        identified.ultrasound(folder / "text", written=True),
+        identified.ultrasound(folder / "unreadable", readable=False),
     )
     before = research.count()
     identified.storescu(sent.all, stack.ingest.dicom_port, stack.ingest.aet)
-    expected = before + len(sent.all) - 1  # the ultrasound with text stays behind
-    wait_for(lambda: research.count() == expected, 120, lambda: f"{research.count()} of {expected} arrived", every=0.2)
+    expected = before + len(sent.all) - 1  # the ultrasound that nobody can look at stays behind
+    wait_for(lambda: research.count() == expected, 300, lambda: f"{research.count()} of {expected} arrived", every=0.2)
     return sent
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pydicom
 import pydicom.data
 from pydicom.uid import UID, generate_uid
@@ -59,13 +61,42 @@ def mr_series(shared: Path | None, folder: Path) -> list[Path]:
     return [under_name(path, BERTHOLD, folder / path.name) for path in slices if path.is_file()]
 
 
-def ultrasound(folder: Path, *, says_clean: bool) -> Path:
-    """An ultrasound under Celeste's name, which says (or does not say) that no text is burned into its pixels."""
+WRITTEN = (slice(10, 40), slice(10, 330))
+"""Rows and columns in which :func:`ultrasound` writes the patient's name."""
+
+
+def ultrasound(folder: Path, *, written: bool = False, readable: bool = True) -> Path:
+    """An ultrasound under Celeste's name.
+
+    Parameters
+    ----------
+    folder
+        Where to.
+    written
+        Whether her name is burned into its pixels too, whatever Burned In Annotation says.
+    readable
+        Whether the image has the palette without which nobody can see what it shows.
+    """
     path = under_name(_example("examples_palette.dcm"), CELESTE, folder / "us.dcm", new_uids=True)
     dataset = pydicom.dcmread(path)
-    dataset.BurnedInAnnotation = "NO" if says_clean else "YES"
+    dataset.BurnedInAnnotation = "NO"
+    if written:
+        dataset.PixelData = _with_text(dataset, CELESTE.name.replace("^", " "))
+    if not readable:
+        del dataset.RedPaletteColorLookupTableData
     dataset.save_as(path)
     return path
+
+
+def _with_text(dataset: pydicom.Dataset, text: str) -> bytes:
+    palette = [
+        np.frombuffer(dataset[f"{colour}PaletteColorLookupTableData"].value, "<u2").astype(int)
+        for colour in ("Red", "Green", "Blue")
+    ]
+    brightest = int(np.argmax(sum(palette)))
+    pixels = dataset.pixel_array.copy()
+    cv2.putText(pixels, text, (12, 34), cv2.FONT_HERSHEY_SIMPLEX, 0.8, brightest, 2)
+    return pixels.tobytes()
 
 
 def _example(name: str) -> Path:

@@ -6,8 +6,9 @@ import io
 
 import boto3
 import pydicom
+import pydicom.pixels
 
-from tests.end_to_end.identified import Identifiers
+from tests.end_to_end.identified import WRITTEN, Identifiers
 from tests.fixtures.processes import wait_for
 
 
@@ -98,10 +99,13 @@ def test_a_researcher_finds_looks_at_and_exports_what_arrived_under_another_name
     assert clara.hosts <= {stack.hub_url.split("/")[2], stack.settings.login_url.split("/")[2]}
 
 
-def test_an_image_whose_pixels_may_name_the_patient_stays_on_the_clinical_side(stack, studies, research):
-    assert len(research.files("US")) == 1
-    status = stack.status()
-    assert status.pipeline["quarantined"]["burned_in_text_possible"] == 1
+def test_a_name_in_the_pixels_is_gone_and_what_cannot_be_looked_at_stays_on_the_clinical_side(stack, studies, research):
+    arrived = [pydicom.dcmread(io.BytesIO(data)) for data in research.files("US").values()]
+    assert len(arrived) == 2
+    brightness = [pydicom.pixels.apply_color_lut(one.pixel_array, one)[WRITTEN].max() for one in arrived]
+    assert max(brightness) < 2**15  # of 16 bits: letters have nearly all of them
+    assert {one.BurnedInAnnotation for one in arrived} == {"NO"}
+    assert stack.status().pipeline["quarantined"] == {"pixels_not_decodable": 1}
 
 
 def test_the_whole_stack_says_that_it_is_healthy(stack, studies):

@@ -14,7 +14,7 @@ from io import BytesIO
 
 from pydicom import dcmread
 
-from deid_service import REFUSAL_REASONS, Cleaned, Deidentifier, PseudonymKey, Refused, load_rules
+from deid_service import REFUSAL_REASONS, Cleaned, Deidentifier, PseudonymKey, Refused
 from tests.answer_key.policies import POLICIES
 from tests.fuzz.mutations import mutated
 
@@ -43,7 +43,7 @@ class Result:
 
 def run(files: Iterable[tuple[str, bytes]]) -> Result:
     """Clean each file and look at what comes out."""
-    deidentifier = Deidentifier(load_rules(POLICIES[-1].path), PseudonymKey(bytes(range(32))))
+    deidentifier = Deidentifier(POLICIES[-1].rules, PseudonymKey(bytes(range(32))))
     result = Result()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for number, (done, data) in enumerate(files):

@@ -7,11 +7,14 @@ import struct
 from functools import lru_cache
 from typing import Final
 
-from deid_service._buffers import Part, deflated
+from deid_service._buffers import Part, deflated, spool
 from deid_service._memory import LONGEST, MOST_ELEMENTS, Known, Memory
 from deid_service._values import PATIENT_ID, NewValues
 from deid_service.errors import Refused
 from deid_service.outcomes import Change, Cleaned
+from deid_service.pixels.cleaning import PixelWork
+from deid_service.pixels.codecs import TARGETS
+from deid_service.pixels.copies import rewrite_copy
 from deid_service.profiles.markers import CodesMarker, TextMarker
 from deid_service.pseudonyms import PseudonymKey
 from deid_service.rules import Action
@@ -28,6 +31,7 @@ from deid_service.wire import (
     Encoding,
     Source,
     character_set,
+    read,
 )
 from deid_service.wire.encoding import is_deflated
 from dicom_query import TagStep, tag_text
@@ -57,6 +61,7 @@ REQUIRED: Final = {
 """What every instance must have, before and after."""
 
 _PADDING: Final = 0xFFFCFFFC
+_PIXEL_DATA: Final = 0x7FE00010
 _EXPLICIT_LITTLE: Final = Encoding(explicit=True, little=True)
 # PS3.7 D.3.3.2: who wrote the file. A fixed number under the UUID root.
 _IMPLEMENTATION_UID: Final = b"2.25.190146391238740513925704219348107266881"
@@ -107,15 +112,27 @@ class Cleaning:
         Who and what it is.
     memory : Memory
         New values of earlier instances under the same rules and key.
+    pixels : PixelWork
+        What is done about its pixels.
     """
 
-    def __init__(self, source: Source, plan: Plan, key: PseudonymKey, identity: Identity, memory: Memory) -> None:
+    def __init__(
+        self,
+        source: Source,
+        plan: Plan,
+        key: PseudonymKey,
+        identity: Identity,
+        memory: Memory,
+        pixels: PixelWork,
+    ) -> None:
         self._source = source
         self._data = source.data
         self._view = memoryview(source.data)
         self._plan = plan
         self._identity = identity
         self._memory = memory
+        self._pixels = pixels
+        self._markers = plan.markers_after_look if pixels.looked_at else plan.markers
         self._values = NewValues(source, plan, key, identity, memory)
         self._changes: list[Change] = []
         self._names: dict[int, str] = {}
@@ -150,7 +167,9 @@ class Cleaning:
             parts = _as_parts([head, *deflated(chunks)])
         else:
             parts = _as_parts([head, *chunks])
-        if self._plan.transcode is not None:
+        if self._pixels.regions:
+            parts = self._masked(parts)
+        elif self._plan.transcode is not None:
             parts, self._tags = transcode(parts, self._plan.transcode, self._tags)
             parts = _as_parts(parts)
         verify(parts, self._tags, self._source, self._values.patient, self._names[SERIES])
@@ -162,7 +181,22 @@ class Cleaning:
             labels,
             self._changes,
             list(self._values.mappings.values()),
+            self._pixels.report,
         )
+
+    def _masked(self, parts: list[Part]) -> list[Part]:
+        """Black out what is to be blacked out, until no text is left (or the pixel work refuses the instance)."""
+        copy = read(spool(parts))
+        wanted = self._plan.transcode
+        if wanted is not None and TARGETS[wanted].encoder and _PIXEL_DATA not in self._tags:
+            wanted = None  # floating point pixels have no compressed form
+        while True:
+            new = rewrite_copy(copy, self._tags, self._pixels.regions, wanted)
+            if self._pixels.look_again(new.source, new.masked):
+                break
+        self._tags = new.tags
+        self._note("", next(tag for tag in new.tags if tag in PIXEL_TAGS), "masked")
+        return new.parts
 
     def _file_meta(self) -> bytes:
         """Build preamble, prefix and group 0002 from nothing but what the clean data set says (PS3.10 7.1)."""
@@ -192,8 +226,8 @@ class Cleaning:
         """Clean one data set; return its bytes and whether they differ from the source's."""
         top = path == ""
         here, deeper = _split_adds(adds)
-        if top and self._plan.markers:
-            here = {**self._plan.markers, **here}
+        if top and self._markers:
+            here = {**self._markers, **here}
         place = _Place(elements, level, encoding, codecs, path, here, deeper)
         known = self._known(place) if top else None
         pending = sorted(here.keys() | deeper.keys())
@@ -269,7 +303,7 @@ class Cleaning:
         """Return what became of elements of instances for which the same holds in all that an element can tell."""
         identity = self._identity
         who = (identity.patient_id, identity.issuer, identity.study, identity.series)
-        return self._memory.elements((self._plan, place.encoding, place.codecs, *who))
+        return self._memory.elements((self._plan, self._pixels.looked_at, place.encoding, place.codecs, *who))
 
     def _clean_and_remember(
         self, known: dict[bytes, Known], raw: bytes, element: Element, place: _Place

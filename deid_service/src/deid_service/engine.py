@@ -29,13 +29,13 @@ from deid_service._cleaning import (
     Cleaning,
 )
 from deid_service._memory import Memory
+from deid_service.descriptors import identifiers_of
 from deid_service.errors import Refused
 from deid_service.outcomes import Cleaned, Discarded
-from deid_service.pixels.cleaning import hold_back
+from deid_service.pixels.cleaning import PixelWork
 from deid_service.pixels.elsewhere import without_hidden
 from deid_service.pixels.graphics import refuse_handwriting
-from deid_service.pixels.header import header_of
-from deid_service.pixels.triage import triage
+from deid_service.pixels.seeds import seeds_of
 from deid_service.pseudonyms import PseudonymKey, is_registered_uid
 from deid_service.rules import Rules
 from deid_service.transforms import Identity
@@ -116,9 +116,8 @@ class Deidentifier:
         source = without_hidden(source, plan.pixels)
         if plan.keeps_graphics:
             refuse_handwriting(source)
-        header = header_of(source)
-        hold_back(header, triage(header), plan.pixels)
-        work = Cleaning(source, plan, self._key, _identity(values), self._memory)
+        pixels = PixelWork(source, plan.pixels, lambda: seeds_of(identifiers_of(source)))
+        work = Cleaning(source, plan, self._key, _identity(values), self._memory, pixels)
         return work.finish(labels)
 
 

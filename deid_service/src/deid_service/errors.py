@@ -22,6 +22,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from deid_service.outcomes import PixelReport
 
 __all__ = [
     "REFUSAL_REASONS",
@@ -48,6 +52,8 @@ REFUSAL_REASONS: dict[str, str] = {
     "video": "a video: nothing here can look at its frames or clean them",
     "sound": "a recording of sound: a voice may name the patient, and nothing here can hear it",
     "pixels_elsewhere": "the instance holds an address instead of pixels; fetch them and send the instance with them",
+    "text_left_in_pixels": "after everything was blacked out that was found, the pixels still show text",
+    "ocr_failed": "the pixels could not be searched for text",
     "encapsulated_document": "a document inside the instance (PDF, CDA, mesh) cannot be cleaned",
     "pixels_not_decodable": "the pixels are stored in a form that cannot be read, or not as the header says",
     "pixels_not_maskable": "no value of these pixels is shown as black",
@@ -139,11 +145,14 @@ class Refused(DeidError):  # noqa: N818 - it is an outcome, and reads as one
         One of :data:`REFUSAL_REASONS`.
     message : str, optional
         What was found, free of the instance's values. The default is the reason's description.
+    pixels : PixelReport, optional
+        What was found out about its pixels before.
     """
 
-    def __init__(self, reason_code: str, message: str = "") -> None:
+    def __init__(self, reason_code: str, message: str = "", pixels: PixelReport | None = None) -> None:
         self.reason_code = reason_code
         self.message = message or REFUSAL_REASONS[reason_code]
+        self.pixels = pixels
         super().__init__(reason_code, self.message)
 
     def __str__(self) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from deid_service._buffers import Part, size_of
+from deid_service.pixels.boxes import Box
 
-__all__ = ["Change", "Cleaned", "Discarded", "Mapping"]
+__all__ = ["Change", "Cleaned", "Discarded", "FoundBoxes", "Mapping", "PixelReport"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +21,8 @@ class Change:
     path : str
         Tag path, for instance ``RequestAttributesSequence[0].ScheduledProcedureStepID``.
     action : str
-        ``shifted``, ``randomized``, ``uid replaced``, ``set``, ``added``, ``emptied`` or ``removed``.
+        ``shifted``, ``randomized``, ``uid replaced``, ``set``, ``added``, ``emptied``, ``masked`` or
+        ``removed``.
     """
 
     path: str
@@ -52,6 +55,73 @@ class Mapping:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundBoxes:
+    """What one rule had blacked out.
+
+    Attributes
+    ----------
+    rule : str
+        ``Manual``, ``Catalogue``, ``UltrasoundRegions`` or ``OCR``.
+    frame : int or None
+        Index of the frame, counted from 0; None for every frame.
+    boxes : tuple of Box
+        Within the image.
+    """
+
+    rule: str
+    frame: int | None
+    boxes: tuple[Box, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PixelReport:
+    """What was thought, found and done about the pixels of an instance. Holds none of the text that was found.
+
+    Attributes
+    ----------
+    suspected : bool
+        Whether triage held that they may show text.
+    reason : str
+        Why, or why not.
+    found : tuple of FoundBoxes
+        In the order in which the rules looked.
+    frames, frames_masked : int
+        How many there are, and in how many something was blacked out; 0 as long as nobody looked.
+    looks : int
+        How often the finished copy was looked at.
+    second_look : str
+        ``not made``; ``nothing found`` if a search found no text to begin with; ``nothing left``; or ``text left``.
+    """
+
+    suspected: bool
+    reason: str
+    found: tuple[FoundBoxes, ...] = ()
+    frames: int = 0
+    frames_masked: int = 0
+    looks: int = 0
+    second_look: str = "not made"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for a report: boxes as [left, top, right, bottom], frames counted from 1."""
+        return {
+            "suspected": self.suspected,
+            "reason": self.reason,
+            "boxes": [
+                {
+                    "rule": one.rule,
+                    "frame": "every" if one.frame is None else one.frame + 1,
+                    "box": [box.left, box.top, box.right, box.bottom],
+                }
+                for one in self.found
+                for box in one.boxes
+            ],
+            "frames": self.frames,
+            "frames_masked": self.frames_masked,
+            "second_look": self.second_look,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Cleaned:
     """A clean copy.
 
@@ -68,6 +138,8 @@ class Cleaned:
         In the order of the file.
     mappings : list of Mapping
         Every pseudonym that was used.
+    pixels : PixelReport or None
+        What was done about its pixels.
     """
 
     parts: Sequence[Part]
@@ -77,6 +149,7 @@ class Cleaned:
     labels: tuple[str, ...]
     changes: list[Change]
     mappings: list[Mapping]
+    pixels: PixelReport | None = None
 
     @property
     def data(self) -> bytes:

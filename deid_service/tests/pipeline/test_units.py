@@ -34,7 +34,7 @@ from deid_service.pipeline.outcomes import QuarantineReason
 from deid_service.pipeline.rules_file import RulesFile, RulesInForce
 from deid_service.pipeline.send import CleanCopy, send_clean_copies
 from deid_service.pipeline.troubles import Gate, Troubles
-from deid_service.pipeline.worker import _clean
+from deid_service.pipeline.worker import Worker, _clean
 from deid_service.rules import default_rules_path
 from deid_service.settings import Settings
 from tests.bench.memory import write_multi_frame
@@ -179,6 +179,22 @@ def test_unexpected_errors_leave_no_text_of_theirs(caplog):
     assert reason.reason == "unexpected_error"
     assert reason.message.startswith("unexpected ValueError in test_units.py, line ")
     assert "Doe" not in caplog.text
+
+
+def test_a_batch_that_takes_long_is_closed_and_the_rest_left_to_others(
+    client, deployment, make_instance, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("deid_service.pipeline.worker._BATCH_SECONDS", 0.0)
+    deployment.upload(*(make_instance(number=number) for number in range(3)))
+    rules = RulesFile(tmp_path / "rules.yaml", PseudonymKey(bytes(range(32))))
+    (tmp_path / "rules.yaml").write_text(default_rules_path().read_text())
+    rules.refresh()
+    ingest = client(deployment.ingest.url)
+    worker = Worker(ingest, client(deployment.research.url, "research Orthanc"), rules, Troubles())
+    ids = deployment.ingest.get("/instances")
+    result = worker._work(ids, rules.in_force, attempt=0)
+    assert (result.done, result.unbegun, result.left) == (ids[:1], ids[1:], [])
+    deployment.wait(lambda: deployment.research.count() == 1, "what is finished did not arrive")
 
 
 def test_refusal_is_a_reason_for_quarantine():

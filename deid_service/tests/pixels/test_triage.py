@@ -83,12 +83,9 @@ def test_an_instance_without_pixels_is_told_apart() -> None:
     assert triage(header(CT)).pixels
 
 
-def test_documents_and_hidden_overlays_are_seen() -> None:
+def test_documents_are_seen() -> None:
     assert triage(header({"SOPClassUID": f"{ROOT}.104.1"})).document
     assert triage(header(CT | {"PixelData": None, "EncapsulatedDocument": ""})).document
-    values = dict(header(CT).values)
-    assert not triage(Header(values | {0x60020102: "0"})).hidden_overlay
-    assert triage(Header(values | {0x60020102: "12"})).hidden_overlay
 
 
 def test_one_reason_for_a_whole_series(instance: object, written: Callable[..., bytes]) -> None:

@@ -104,7 +104,7 @@ def clean_files(task: Task, paths: Sequence[Path], processes: int = 1) -> Iterat
     ------
     dict
         What became of each file, in order: ``source``, ``outcome`` (cleaned, discarded, refused), and as it applies
-        ``reason`` and ``message``, ``labels``, ``destination``, ``changes``.
+        ``reason`` and ``message``, ``labels``, ``destination``, ``pixels``, ``changes``.
 
     Raises
     ------
@@ -189,6 +189,8 @@ def _clean(task: Task, deidentifier: Deidentifier, path: Path) -> dict[str, Any]
         outcome = deidentifier.clean(data)
     except Refused as refusal:
         record |= {"outcome": "refused", "reason": refusal.reason_code, "message": refusal.message}
+        if refusal.pixels is not None:
+            record["pixels"] = refusal.pixels.as_json()
         labels = _labels(deidentifier, data)
         return record if labels is None else record | {"labels": labels}
     if not isinstance(outcome, Cleaned):
@@ -209,6 +211,7 @@ def _clean(task: Task, deidentifier: Deidentifier, path: Path) -> dict[str, Any]
         "outcome": "cleaned",
         "destination": str(target),
         "labels": list(outcome.labels),
+        "pixels": None if outcome.pixels is None else outcome.pixels.as_json(),
         "changes": _changes(task, data, outcome),
     }
 

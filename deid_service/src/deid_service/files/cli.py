@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -110,11 +111,25 @@ def _print(number: int, record: dict[str, Any]) -> None:
     labels = f" (labels: {', '.join(record['labels'])})" if "labels" in record else ""
     reason = f" ({record['reason']})" if "reason" in record else ""
     print(f"file {number}: {record['outcome']}{reason}{labels}")
+    if pixels := record.get("pixels"):
+        print(f"  pixels        {_pixels_in_words(pixels)}")
     for change in record.get("changes", ()):
         line = f"  {change['action']:13} {change['path']}"
         if "before" in change:
             line += f": {_quoted(change['before'])} -> {_quoted(change['after'])}"
         print(line)
+
+
+def _pixels_in_words(pixels: dict[str, Any]) -> str:
+    """Say why pixels were suspected or not, which rules found how many boxes, and what the second look says."""
+    words = [f"{'suspected' if pixels['suspected'] else 'not suspected'} ({pixels['reason']})"]
+    for rule, number in Counter(box["rule"] for box in pixels["boxes"]).items():
+        words.append(f"{number} box{'' if number == 1 else 'es'} by {rule}")
+    if pixels["frames_masked"]:
+        words.append(f"masked in {pixels['frames_masked']} of {pixels['frames']} frames")
+    if pixels["second_look"] != "not made":
+        words.append(f"second look: {pixels['second_look']}" if pixels["boxes"] else "no text found")
+    return ", ".join(words)
 
 
 def _quoted(value: str | None) -> str:

@@ -36,6 +36,8 @@ class BatchResult:
         Not in the ingest Orthanc any more.
     left
         To be tried again later.
+    unbegun
+        Nobody began with it: for the next who has time.
     mappings
         Pseudonyms of the instances in `done`.
     """
@@ -45,6 +47,7 @@ class BatchResult:
     quarantined: dict[str, QuarantineReason] = field(default_factory=dict)
     gone: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    unbegun: list[str] = field(default_factory=list)
     mappings: list[JournalledMapping] = field(default_factory=list)
 
     @property

@@ -45,6 +45,9 @@ _log = logging.getLogger("deid_service.pipeline")
 _SEND_BYTES = 64 * 2**20
 # An ingest Orthanc that is well but cannot read one file is given this many tries over some minutes.
 _READ_ATTEMPTS = 8
+# To look for text takes minutes where a header is cleaned in milliseconds. A batch that has taken so long is closed:
+# what is finished arrives, and what has not begun goes back into the queue, for whoever has time.
+_BATCH_SECONDS = 30.0
 _LONGEST_DELAY = 15.0
 
 
@@ -106,6 +109,7 @@ class Worker:
             written = await self._journal.write(connection, result.mappings)
             counts = await record(connection, result, rules.digest)
             await self._put_off(connection, result.left, attempt)
+            await enqueue(connection, result.unbegun, attempt=attempt)
         self._journal.remember(written)
         recorded = time.monotonic()
         await self._delete_originals(pool, result.settled, attempt, recorded)
@@ -113,7 +117,8 @@ class Worker:
             "batch of %d: %s%s in %.0f ms (%.0f working, %.0f recording, %.0f deleting)",
             len(ids),
             ", ".join(f"{number} {outcome}" for outcome, number in counts.items()) or "nothing new",
-            f", {len(result.left)} put off" if result.left else "",
+            (f", {len(result.left)} put off" if result.left else "")
+            + (f", {len(result.unbegun)} left to others" if result.unbegun else ""),
             (time.monotonic() - started) * 1e3,
             (worked - started) * 1e3,
             (recorded - worked) * 1e3,
@@ -166,7 +171,12 @@ class Worker:
         waiting: list[CleanCopy] = []
         mappings: dict[str, list[JournalledMapping]] = {}
         todo = list(ids)
+        started = time.monotonic()
         while todo and not self._stop.is_set():
+            if len(todo) < len(ids) and time.monotonic() - started > _BATCH_SECONDS:
+                result.unbegun = todo
+                todo = []
+                break
             orthanc_id = todo[0]
             try:
                 original = self._ingest.file(orthanc_id)

@@ -28,10 +28,9 @@ BURNED_IN: Final = 0x00280301
 LABEL_IN_IMAGE: Final = 0x00480010
 DOCUMENT: Final = 0x00420011
 IMPLEMENTATION_VERSION: Final = 0x00020013
-OVERLAY_POSITIONS: Final = frozenset(0x60000102 | group << 17 for group in range(16))
 # Who made a secondary capture or a hard copy, and when (PS3.3 C.8.6.1)
 CAPTURE_DEVICES: Final = frozenset(range(0x00181010, 0x00181020)) | {0x00181022, 0x00181023}
-_NUMBERS: Final = frozenset({ROWS, COLUMNS, BITS_STORED, *OVERLAY_POSITIONS})
+_NUMBERS: Final = frozenset({ROWS, COLUMNS, BITS_STORED})
 _PRESENT: Final = PIXEL_TAGS | {DOCUMENT, POSITION}
 _WANTED: Final = (
     _NUMBERS

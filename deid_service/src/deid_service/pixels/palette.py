@@ -58,6 +58,7 @@ def read_palette(source: Source, *, signed: bool) -> Palette:
         ``pixels_not_decodable`` if there is none, or it cannot be read.
     """
     dataset = Dataset()
+    dataset.set_original_encoding(is_implicit_vr=False, is_little_endian=True)  # a segmented palette wants to know
     first = entries = 0
     for element in source.elements:
         if element.tag in _DESCRIPTORS:

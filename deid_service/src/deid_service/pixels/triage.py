@@ -35,8 +35,6 @@ class Finding:
         Whether it has pixel data at all.
     document : bool
         Whether it carries a document instead: PDF, CDA, a mesh.
-    hidden_overlay : bool
-        Whether an overlay lies in unused bits of the pixels (PS3.5 8.1.2).
     signatures : tuple of Signature
         Rows of the catalogue that fit.
     """
@@ -45,7 +43,6 @@ class Finding:
     reason: str
     pixels: bool = True
     document: bool = False
-    hidden_overlay: bool = False
     signatures: tuple[Signature, ...] = ()
 
 
@@ -118,15 +115,12 @@ def triage(header: Header) -> Finding:
     if not any(tag in header for tag in PIXEL_TAGS):
         return Finding(suspected=False, reason="no pixel data", pixels=False, document=document)
     signatures = load_catalogue().find(header)
-    hidden = any(header.number(tag) for tag in at.OVERLAY_POSITIONS & header.values.keys())
     for look in _LOOKS:
         if reason := look(header):
-            return Finding(True, reason, True, document, hidden, signatures)
+            return Finding(True, reason, True, document, signatures)
     if signatures:
-        return Finding(
-            True, "a device of the catalogue that writes into its images", True, document, hidden, signatures
-        )
-    return Finding(False, _free(header), True, document, hidden)
+        return Finding(True, "a device of the catalogue that writes into its images", True, document, signatures)
+    return Finding(False, _free(header), True, document)
 
 
 def _says_so(header: Header) -> str | None:

@@ -83,12 +83,6 @@ def read_profile(node: Node, problems: Problems) -> Profile:
     if "Options" in keys and getattr(keys["Options"], "value", None) != []:
         for word in problems.read_names(keys["Options"], "option", by_name):
             options.add(by_name[word])
-    if Option.CLEAN_PIXELS in options:
-        problems.add(
-            keys["Options"],
-            "CleanPixelData is not available in this version",
-            "remove it: instances whose pixels may show text are refused",
-        )
     if options >= _CONFLICT:
         problems.add(
             keys["Options"],

@@ -37,10 +37,11 @@ _TRANSFORMATIONS: Final = (
     "RandomizeUID",
     "AddTags",
     "DeleteTags",
-    "Transcode",
+    "EncapsulatedDocuments",
+    "RemoveBurnedInAnnotations",
     "SuspectedPixels",
+    "Transcode",
 )
-_LATER: Final = ("RemoveBurnedInAnnotations", "EncapsulatedDocuments")
 _PLANS: Final = 256
 
 
@@ -252,12 +253,9 @@ def _one_root(roots: dict[str, Node], problems: Problems) -> str | None:
 def _read_entry(
     node: Node, labels: dict[str, Label], categories: dict[str, Category], roots: dict[str, Node], problems: Problems
 ) -> Entry:
-    keys = problems.read_mapping(node, "an entry of Transformations", ("Scope", *_TRANSFORMATIONS, *_LATER))
-    for key in _LATER:
-        if key in keys:
-            problems.add(keys[key], f"{key} is not available in this version", "remove it; nothing is half applied")
+    keys = problems.read_mapping(node, "an entry of Transformations", ("Scope", *_TRANSFORMATIONS))
     problems.require(node, keys, "this entry of Transformations", "Scope")
-    if keys and not any(key in keys for key in (*_TRANSFORMATIONS, *_LATER)):
+    if keys and not any(key in keys for key in _TRANSFORMATIONS):
         problems.add(node, "this entry of Transformations does nothing", f"add any of {', '.join(_TRANSFORMATIONS)}")
     scope = read_scope(keys.get("Scope"), "Scope", labels, categories, problems)
 

@@ -24,7 +24,7 @@ from deid_service.wire import Element, Encoding, Source, read
 from deid_service.wire.encoding import encoding_of, is_deflated
 from deid_service.wire.relayout import little_endian_value, relayout
 
-__all__ = ["read_transcode", "transcode", "with_pixels", "with_tags"]
+__all__ = ["check_copy", "read_transcode", "transcode", "with_pixels", "with_tags"]
 
 _PIXEL_DATA: Final = 0x7FE00010
 _BITS_ALLOCATED: Final = 0x00280100
@@ -88,7 +88,7 @@ def transcode(parts: list[Part], uid: str, tags: list[int]) -> tuple[list[Part],
     elif pixels and not source.encoding.little and _bits_allocated(source) > 16:
         raise Refused("not_transcodable", "big endian pixels of more than 16 bits have no single meaning")
     result = with_pixels(source, rewritten)
-    _compare(source, result, rewritten)
+    check_copy(source, read(spool(result)), rewritten)
     return result, with_tags(tags, rewritten)
 
 
@@ -138,24 +138,37 @@ def _file_meta(meta: dict[int, bytes], uid: str) -> bytes:
     return b"\0" * 128 + b"DICM" + length + body
 
 
-def _compare(source: Source, result: list[Part], rewritten: Rewritten) -> None:
-    """Read the result back: the syntax and every element that was not meant to change.
+def check_copy(source: Source, again: Source, rewritten: Rewritten) -> None:
+    """Compare what was written with what was meant: the syntax, every element that was not to change, the new ones.
 
-    The new pixels were compared frame by frame when they were written.
+    The new pixels were compared frame by frame when they were made.
+
+    Parameters
+    ----------
+    source : Source
+        The file before :func:`with_pixels`.
+    again : Source
+        The file after, read.
+    rewritten : Rewritten
+        The new elements.
+
+    Raises
+    ------
+    Refused
+        ``verification_failed``.
     """
-    again = read(spool(result))
     if again.transfer_syntax != rewritten.transfer_syntax:
-        raise Refused("verification_failed", "the transcoded copy does not have the transfer syntax asked for")
+        raise Refused("verification_failed", "the copy does not have the transfer syntax asked for")
     before, after = (
         [leaf for leaf in _leaves(one, one.elements, one.encoding) if leaf[0][0] not in rewritten.elements]
         for one in (source, again)
     )
     if before != after:
-        raise Refused("verification_failed", "the transcoded copy differs outside of its pixels")
+        raise Refused("verification_failed", "the copy differs outside of its pixels")
     for element in again.elements:
         new = rewritten.elements.get(element.tag)
         if new is not None and not same_bytes(new, [memoryview(again.data)[element.start : element.end]]):
-            raise Refused("verification_failed", "the transcoded copy does not hold the pixels that were written")
+            raise Refused("verification_failed", "the copy does not hold the pixels that were written")
 
 
 def _leaves(

@@ -78,7 +78,11 @@ def _looks(view: str, rows: int, columns: int, side: int, *, again: bool) -> tup
 
 
 def find_text(
-    reader: Frames, engine: Engine, seeds: Iterable[str] = (), appearance: Appearance | None = None
+    reader: Frames,
+    engine: Engine,
+    seeds: Iterable[str] = (),
+    appearance: Appearance | None = None,
+    masked: Regions | None = None,
 ) -> dict[int, tuple[Word, ...]]:
     """Find all text in all frames.
 
@@ -92,6 +96,8 @@ def find_text(
         The header's identifiers. What resembles one of them counts as text even if it was read with little certainty.
     appearance : Appearance, optional
         How the frames are shown; grey by default.
+    masked : Regions, optional
+        What will be black whatever is found: nothing is looked for there.
 
     Returns
     -------
@@ -106,7 +112,7 @@ def find_text(
     Refused
         If a frame cannot be decoded.
     """
-    return _over_frames(reader, engine, seeds, appearance or Appearance(), Regions(), again=False)
+    return _over_frames(reader, engine, seeds, appearance or Appearance(), masked or Regions(), again=False)
 
 
 def second_look(

@@ -18,6 +18,7 @@ from deid_service.pixels.boxes import Box
 from deid_service.pixels.frames import open_frames
 from deid_service.pixels.layout import Layout
 from deid_service.pixels.mask import Black, fill, inside
+from deid_service.pixels.palette import read_palette
 from deid_service.wire import read
 
 Picture = Callable[..., bytes]
@@ -158,6 +159,24 @@ def test_a_palette_without_a_dark_colour_is_refused(picture: Picture) -> None:
     data = picture(np.zeros((1, 6, 7), np.uint8), PhotometricInterpretation="PALETTE COLOR")
     with pytest.raises(Refused, match="pixels_not_decodable"):
         masked(data)
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"])
+def test_palettes_in_segments(picture: Picture, syntax: str) -> None:
+    # From 60000 in a line down to 100 at entry 199, then 56 entries at 65535 (PS3.3 C.7.9.2).
+    segments = np.array([0, 1, 60000, 1, 199, 100, 0, 1, 65535, 1, 55, 65535], "<u2")
+    attributes: dict[str, Any] = {}
+    for name in ("Red", "Green", "Blue"):
+        attributes[f"{name}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
+        ordered = segments.astype(">u2") if syntax.endswith(".2.2") else segments
+        attributes[f"Segmented{name}PaletteColorLookupTableData"] = ordered.tobytes()
+    cells = np.full((1, 6, 8), 255, np.uint8)
+    data = picture(cells, syntax, PhotometricInterpretation="PALETTE COLOR", **attributes)
+    source = read(data)
+    colours = read_palette(source, signed=False).colours
+    assert colours.shape == (256, 3)
+    assert colours[[0, 199, 200], 1].tolist() == [60000, 100, 65535]
+    assert (masked(data)[3][1:4, 2:5] == 199).all()
 
 
 def test_the_check_finds_every_change(picture: Picture) -> None:

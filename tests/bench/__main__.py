@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import deid, exports, masking, memory, pipeline
+from tests.bench import deid, exports, masking, memory, pipeline, search
 from tests.bench.rows import Row, print_table, write_rows
 
 BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
@@ -16,16 +16,20 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "masking": masking.run,
     "pipeline": pipeline.run,
     "export": exports.run,
+    "search": search.run,
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which ones: {', '.join(BENCHMARKS)} (default: all)")
-    names = parser.parse_args().names or list(BENCHMARKS)
+    parser.add_argument("--instances", type=int, default=search.INSTANCES, help="how many the search is measured on")
+    arguments = parser.parse_args()
+    names = arguments.names or list(BENCHMARKS)
     if unknown := [name for name in names if name not in BENCHMARKS]:
         parser.error(f"no benchmark named {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
-    rows = [row for name in names for row in BENCHMARKS[name]()]
+    benchmarks = BENCHMARKS | {"search": lambda: search.run(arguments.instances)}
+    rows = [row for name in names for row in benchmarks[name]()]
     path = Path(os.environ.get("RPACS_VAR", Path(__file__).parents[2] / "var")) / "bench.json"
     write_rows(rows, path)
     print_table(rows)

@@ -24,6 +24,8 @@ __all__ = ["Change", "Changes", "Orthanc", "StoredInstance"]
 
 T = TypeVar("T")
 
+_SERIES_PAGE = 1000
+
 _HINT = "Is the research Orthanc running, and are RPACS_RESEARCH_URL's address and password right?"
 
 
@@ -115,6 +117,18 @@ class Orthanc:
     async def instance_ids(self) -> set[str]:
         """Return the identifiers of all instances, in one request: pages would shift under a deletion."""
         return set(await self._json("/instances"))
+
+    async def instances_by_series(self) -> list[list[str]]:
+        """Return the identifiers of all instances, those of a series together.
+
+        What comes or goes meanwhile may be missing or listed twice: compare with `instance_ids`.
+        """
+        found: list[list[str]] = []
+        since = 0
+        while page := await self._json(f"/series?expand&since={since}&limit={_SERIES_PAGE}"):
+            found += [[str(name) for name in series["Instances"]] for series in page]
+            since += len(page)
+        return found
 
     async def stored(self, orthanc_ids: Sequence[str]) -> list[StoredInstance]:
         """Return those of the instances that are there, with the identity of their content."""

@@ -62,7 +62,13 @@ def _parser() -> argparse.ArgumentParser:
         required=True, metavar="COMMAND"
     )
     index.add_parser("run", help="follow the research Orthanc (the service)").set_defaults(run=_index_run)
-    index.add_parser("rebuild", help="read every instance again").set_defaults(run=_index_rebuild)
+    rebuild = index.add_parser(
+        "rebuild",
+        help="read every instance again; may run several times at once",
+        description="Several of these share the work, on one machine or more. One that was stopped is gone on with.",
+    )
+    rebuild.add_argument("--restart", action="store_true", help="begin anew, whatever an earlier rebuild has done")
+    rebuild.set_defaults(run=_index_rebuild)
     status = index.add_parser("status", help="what is in the index and how far it is")
     status.add_argument("--json", action="store_true", help="as JSON")
     status.set_defaults(run=_index_status)
@@ -106,14 +112,15 @@ def _index_run(_: argparse.Namespace) -> int:
     return 0
 
 
-def _index_rebuild(_: argparse.Namespace) -> int:
+def _index_rebuild(arguments: argparse.Namespace) -> int:
     def report(progress: Progress) -> None:
         share = 100 * progress.done // max(progress.total, 1)
         print(
             f"{progress.done} of {progress.total} instances ({share} %), {progress.failed} cannot be read", flush=True
         )
 
-    progress = asyncio.run(Indexer(IndexerSettings.from_environment()).rebuild(report))
+    indexer = Indexer(IndexerSettings.from_environment())
+    progress = asyncio.run(indexer.rebuild(report, restart=arguments.restart))
     print(f"done: {progress.done} read, {progress.removed} removed, {progress.failed} cannot be read")
     return 0
 

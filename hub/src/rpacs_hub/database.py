@@ -113,6 +113,8 @@ def _create_schemas(connection: psycopg.Connection, database: str) -> None:
     base = sql.Identifier(database)
     connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(base))
     connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    # The index reckons with sets of whole numbers. The services' own roles may not add extensions.
+    connection.execute("CREATE EXTENSION IF NOT EXISTS intarray SCHEMA public")
     for role, schema in OWNED_SCHEMAS.items():
         names = {"role": sql.Identifier(role), "schema": sql.Identifier(schema), "base": base}
         for statement in (

@@ -14,7 +14,7 @@ from .literals import Number, PartialDate, TextPattern
 from .nodes import EVERYTHING, And, Condition, Node, Not, Operator, Or, all_of, conditions_of
 from .patterns import Anchor, PatternLevel, PatternSet, TagPattern
 from .query import parse, to_text, value_text
-from .sql import Sql, compile_sql
+from .sql import Sql, compile_sql, text_test
 from .tags import (
     ElementPath,
     PathStep,
@@ -72,6 +72,7 @@ __all__ = [
     "parse_tag",
     "path_text",
     "tag_text",
+    "text_test",
     "to_text",
     "value_slot",
     "value_text",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from .literals import DATE_PATTERN, NUMBER_PATTERN, Number, PartialDate, TextPattern
@@ -23,7 +23,6 @@ _MOST_ALTERNATIVES = 32  # of a StrIn as containments; longer lists become one a
 
 _NUMBER_REGEX = f"^({NUMBER_PATTERN})$"
 _DATE_REGEX = f"^({DATE_PATTERN})$"
-_DIGITS = "replace(substring(v.t FROM '^[0-9.]+'), '.', '')"
 _COMPARISONS = {
     Operator.NB_EQUALS: "=",
     Operator.NB_NOT_EQUALS: "<>",
@@ -122,20 +121,20 @@ def _not_empty(condition: Condition, column: str) -> Sql:
     return _path_exists(column, f'{_json_path(condition.path)} ? (@.type() != "string" || @ != "")')
 
 
-def _any_text(path: TagPath, column: str, test: str, params: Iterable[str | list[str]]) -> Sql:
+def _any_text(path: TagPath, column: str, test: Sql) -> Sql:
     """Return the expression that is true if a value's text ``v.t`` passes a test."""
     # No text of the query is in here: the column is checked, and the rest are constants of this module.
     values = f"SELECT j #>> '{{}}' AS t FROM jsonb_path_query({column}, %s::jsonpath) AS q(j)"  # noqa: S608
     strings = f'{_json_path(path)} ? (@.type() == "string")'
-    return Sql(f"EXISTS (SELECT FROM ({values}) AS v WHERE {test})", (strings, *params))
+    return Sql(f"EXISTS (SELECT FROM ({values}) AS v WHERE {test.text})", (strings, *test.params))
 
 
 def _equal_to(path: TagPath, column: str, texts: list[str]) -> Sql:
     """Return the expression that is true if a value equals one of some folded texts."""
     if len(texts) > _MOST_ALTERNATIVES:
-        return _any_text(path, column, "v.t = ANY (%s::text[])", (texts,))
+        return _any_text(path, column, Sql("v.t = ANY (%s::text[])", (texts,)))
     if any(step.item is not None for step in path.steps):
-        return _joined([_any_text(path, column, "v.t = %s::text", (text,)) for text in texts], " OR ")
+        return _joined([_any_text(path, column, Sql("v.t = %s::text", (text,))) for text in texts], " OR ")
     return _joined([Sql(f"({column} @> %s::jsonb)", (_containing(path, text),)) for text in texts], " OR ")
 
 
@@ -152,45 +151,100 @@ def _like(pattern: TextPattern) -> str:
     return "%".join(piece.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") for piece in pattern.folded())
 
 
-def _text_in(condition: Condition, column: str) -> Sql:
-    patterns = [value for value in condition.values if isinstance(value, TextPattern)]
-    literal = list(dict.fromkeys(pattern.folded()[0] for pattern in patterns if pattern.is_literal))
-    wild = list(dict.fromkeys(_like(pattern) for pattern in patterns if not pattern.is_literal))
-    parts = [_equal_to(condition.path, column, literal)] if literal else []
+def text_test(condition: Condition, text: str = "v.t") -> Sql:
+    """Return the SQL expression that is true of a value's folded text that meets a condition.
+
+    Parameters
+    ----------
+    condition
+        With an operator that compares: ``StrEquals``, ``NbLess``, ``DateOn`` and the like.
+    text
+        SQL of the text; it stands in the expression once or several times.
+
+    Returns
+    -------
+    Sql
+        Null or false where the text is null.
+
+    Raises
+    ------
+    KeyError
+        The operator compares nothing.
+    """
+    return _TEXT_TESTS[condition.operator](condition, text)
+
+
+def _text_in_test(condition: Condition, text: str) -> Sql:
+    literal, wild = _listed(condition)
+    parts = []
+    if literal:
+        parts.append(
+            Sql(f"({text} = %s::text)", (literal[0],))
+            if len(literal) == 1
+            else Sql(f"({text} = ANY (%s::text[]))", (literal,))
+        )
     if wild:
-        parts.append(_any_text(condition.path, column, "v.t LIKE ANY (%s::text[])", (wild,)))
+        parts.append(Sql(f"({text} LIKE ANY (%s::text[]))", (wild,)))
     return _joined(parts, " OR ")
 
 
-def _text_not_equals(condition: Condition, column: str) -> Sql:
+def _listed(condition: Condition) -> tuple[list[str], list[str]]:
+    """Return the literal texts and the LIKE patterns of a condition."""
+    patterns = [value for value in condition.values if isinstance(value, TextPattern)]
+    literal = list(dict.fromkeys(pattern.folded()[0] for pattern in patterns if pattern.is_literal))
+    return literal, list(dict.fromkeys(_like(pattern) for pattern in patterns if not pattern.is_literal))
+
+
+def _text_not_equals_test(condition: Condition, text: str) -> Sql:
     pattern = condition.values[0]
     assert isinstance(pattern, TextPattern)  # Condition has checked it
     if pattern.is_literal:
-        return _any_text(condition.path, column, "v.t <> %s::text", pattern.folded())
-    return _any_text(condition.path, column, "v.t NOT LIKE %s::text", (_like(pattern),))
+        return Sql(f"({text} <> %s::text)", pattern.folded())
+    return Sql(f"({text} NOT LIKE %s::text)", (_like(pattern),))
 
 
-def _number(condition: Condition, column: str) -> Sql:
+def _number_test(condition: Condition, text: str) -> Sql:
     literal = condition.values[0]
     assert isinstance(literal, Number)  # Condition has checked it
     # CASE, because AND does not keep PostgreSQL from casting first what is no number.
-    comparison = f"v.t::numeric {_COMPARISONS[condition.operator]} %s::numeric"
-    test = f"CASE WHEN v.t ~ %s THEN {comparison} ELSE FALSE END"
-    return _any_text(condition.path, column, test, (_NUMBER_REGEX, literal.text))
+    comparison = f"{text}::numeric {_COMPARISONS[condition.operator]} %s::numeric"
+    return Sql(f"(CASE WHEN {text} ~ %s THEN {comparison} ELSE FALSE END)", (_NUMBER_REGEX, literal.text))
 
 
-def _date(condition: Condition, column: str) -> Sql:
+def _date_test(condition: Condition, text: str) -> Sql:
     literal = condition.values[0]
     assert isinstance(literal, PartialDate)  # Condition has checked it
-    digits = literal.digits
+    wanted = literal.digits
+    digits = f"replace(substring({text} FROM '^[0-9.]+'), '.', '')"
     if condition.operator is Operator.DATE_ON:
-        return _any_text(
-            condition.path, column, f"v.t ~ %s AND starts_with({_DIGITS}, %s::text)", (_DATE_REGEX, digits)
-        )
+        return Sql(f"({text} ~ %s AND starts_with({digits}, %s::text))", (_DATE_REGEX, wanted))
     sign = "<" if condition.operator is Operator.DATE_BEFORE else ">"
     # Both sides as long as the shorter one: see PartialDate.
-    comparison = f'left({_DIGITS}, {len(digits)}) {sign} left(%s::text, length({_DIGITS})) COLLATE "C"'
-    return _any_text(condition.path, column, f"v.t ~ %s AND {comparison}", (_DATE_REGEX, digits))
+    comparison = f'left({digits}, {len(wanted)}) {sign} left(%s::text, length({digits})) COLLATE "C"'
+    return Sql(f"({text} ~ %s AND {comparison})", (_DATE_REGEX, wanted))
+
+
+_TEXT_TESTS: dict[Operator, Callable[[Condition, str], Sql]] = {
+    Operator.STR_EQUALS: _text_in_test,
+    Operator.STR_IN: _text_in_test,
+    Operator.STR_NOT_EQUALS: _text_not_equals_test,
+    **dict.fromkeys(_COMPARISONS, _number_test),
+    Operator.DATE_BEFORE: _date_test,
+    Operator.DATE_AFTER: _date_test,
+    Operator.DATE_ON: _date_test,
+}
+
+
+def _text_in(condition: Condition, column: str) -> Sql:
+    literal, wild = _listed(condition)
+    parts = [_equal_to(condition.path, column, literal)] if literal else []
+    if wild:
+        parts.append(_any_text(condition.path, column, Sql("v.t LIKE ANY (%s::text[])", (wild,))))
+    return _joined(parts, " OR ")
+
+
+def _compared(condition: Condition, column: str) -> Sql:
+    return _any_text(condition.path, column, text_test(condition))
 
 
 _OPERATORS: dict[Operator, Callable[[Condition, str], Sql]] = {
@@ -200,9 +254,6 @@ _OPERATORS: dict[Operator, Callable[[Condition, str], Sql]] = {
     Operator.NOT_EMPTY: _not_empty,
     Operator.STR_EQUALS: _text_in,
     Operator.STR_IN: _text_in,
-    Operator.STR_NOT_EQUALS: _text_not_equals,
-    **dict.fromkeys(_COMPARISONS, _number),
-    Operator.DATE_BEFORE: _date,
-    Operator.DATE_AFTER: _date,
-    Operator.DATE_ON: _date,
+    **dict.fromkeys((Operator.STR_NOT_EQUALS, *_COMPARISONS), _compared),
+    **dict.fromkeys((Operator.DATE_BEFORE, Operator.DATE_AFTER, Operator.DATE_ON), _compared),
 }

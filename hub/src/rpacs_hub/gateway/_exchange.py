@@ -9,9 +9,9 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import dicom_query
 from rpacs_hub.audit import AuditEvent
 from rpacs_hub.errors import HubError
+from rpacs_hub.index import Visible
 from rpacs_hub.permissions import (
     Action,
     Actor,
@@ -20,7 +20,7 @@ from rpacs_hub.permissions import (
     Instance,
     decide,
     missing_reason,
-    visible_condition,
+    visible_to,
 )
 
 if TYPE_CHECKING:
@@ -150,9 +150,9 @@ class Call:
             'In a notebook: pacs = rpacs.connect(reason="…"). Over HTTP: the header X-Access-Reason.',
         )
 
-    def visible(self) -> dicom_query.Sql:
-        """Return the SQL condition for what the actor may see."""
-        return visible_condition(self.services.permissions.current, self.actor)
+    def visible(self) -> Visible:
+        """Return what the actor may see."""
+        return visible_to(self.services.permissions.current, self.actor)
 
     def parameters(self, allowed: Iterable[str]) -> dict[str, Any]:
         """Return the JSON body of a POST, the query string's parameters of anything else.

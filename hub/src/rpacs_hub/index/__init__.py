@@ -1,8 +1,7 @@
 """The index of the research Orthanc's images: how it is kept and how it is searched.
 
 Whoever reads the index uses `Index` and nothing below it. Every method takes ``visible``, what the user may see, which
-comes from the permissions (`rpacs_hub.permissions`) and is only passed on: its type is the index's own business, and
-no caller looks into it, joins it or prints it.
+comes from the permissions (`rpacs_hub.permissions.visible_to`) as a `Visible` and is only passed on.
 
 ==========================================================  ===========================================================
 ``await index.search(Search(...), visible)``                one `Page`: rows, exact total, cursor of the next page
@@ -24,6 +23,7 @@ from rpacs_hub.index.facets import MAX_FACETS, Facets, find_facets
 from rpacs_hub.index.indexer import Indexer, Progress
 from rpacs_hub.index.search import MAX_COLUMNS, MAX_LIMIT, Entity, Index, IndexedInstance, Page, Search
 from rpacs_hub.index.status import read_status
+from rpacs_hub.index.visible import Visible
 
 __all__ = [
     "DEFAULT_COLUMNS",
@@ -41,6 +41,7 @@ __all__ = [
     "Progress",
     "Search",
     "SortKey",
+    "Visible",
     "find_facets",
     "parse_level",
     "read_status",

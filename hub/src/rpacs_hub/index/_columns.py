@@ -23,11 +23,6 @@ class Level(enum.StrEnum):
     SERIES = "series"
     INSTANCE = "instance"
 
-    @property
-    def key(self) -> str:
-        """Column of ``pacs.instance`` that tells the rows of this level apart."""
-        return f"{self.value}_pk"
-
 
 @dataclass(frozen=True)
 class SortKey:
@@ -93,26 +88,17 @@ DEFAULT_SORT: dict[Level, tuple[SortKey, ...]] = {
 }
 """How a search sorts unless it is told otherwise; the row's key breaks every tie."""
 
-_STUDIES = "count(DISTINCT i.study_pk)"
-_SERIES = "count(DISTINCT i.series_pk)"
-_INSTANCES = "count(*)"
-_MODALITIES = "coalesce(array_agg(DISTINCT i.tags->>'Modality') FILTER (WHERE i.tags->>'Modality' <> ''), '{}')"
-
-COUNTED: dict[Level, dict[str, str]] = {
-    Level.PATIENT: {
-        "NumberOfPatientRelatedStudies": _STUDIES,
-        "NumberOfPatientRelatedSeries": _SERIES,
-        "NumberOfPatientRelatedInstances": _INSTANCES,
-    },
-    Level.STUDY: {
-        "ModalitiesInStudy": _MODALITIES,
-        "NumberOfStudyRelatedSeries": _SERIES,
-        "NumberOfStudyRelatedInstances": _INSTANCES,
-    },
-    Level.SERIES: {"NumberOfSeriesRelatedInstances": _INSTANCES},
-    Level.INSTANCE: {},
+COUNTED: dict[Level, tuple[str, ...]] = {
+    Level.PATIENT: (
+        "NumberOfPatientRelatedStudies",
+        "NumberOfPatientRelatedSeries",
+        "NumberOfPatientRelatedInstances",
+    ),
+    Level.STUDY: ("ModalitiesInStudy", "NumberOfStudyRelatedSeries", "NumberOfStudyRelatedInstances"),
+    Level.SERIES: ("NumberOfSeriesRelatedInstances",),
+    Level.INSTANCE: (),
 }
-"""Columns that no file holds (PS3.4 C.3.4): aggregates over the instances that the user may see."""
+"""Columns that no file holds (PS3.4 C.3.4): counted over the instances that the user may see."""
 
 NUMERIC_VRS = frozenset({"DS", "IS", "US", "SS", "UL", "SL", "UV", "SV", "FL", "FD"})
 """Value representations that sort as numbers."""
@@ -169,6 +155,13 @@ def is_numeric(column: str) -> bool:
     """Whether a column of the dictionary sorts as a number."""
     vr = _vr(column) or ""
     return bool(set(vr.split(" or ")) & NUMERIC_VRS)
+
+
+def tag_of(column: str) -> int:
+    """Return the tag of a column that `check_columns` has let through."""
+    tag = tag_for_keyword(column)
+    assert tag is not None
+    return tag
 
 
 @lru_cache(maxsize=4096)

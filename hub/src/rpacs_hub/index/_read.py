@@ -1,10 +1,10 @@
-"""One DICOM file -> what the index keeps of it: identifiers, values to show, and the document that queries run on."""
+"""One DICOM file -> what the index keeps of it: its identifiers and what each of its tag paths holds."""
 
 from __future__ import annotations
 
 import io
-import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from pydicom.tag import BaseTag
 from pydicom.valuerep import IS, DSdecimal, DSfloat
 
 import dicom_query
+from rpacs_hub.index._content import contents_of
 
 __all__ = ["IndexedFile", "Unreadable", "display_values", "read_file"]
 
@@ -37,12 +38,10 @@ class IndexedFile:
     ----------
     patient_id, issuer, study_uid, series_uid, sop_uid
         Identifiers; the first two may be empty.
-    tags
-        JSON text: keyword -> value as DICOM holds it, for every top-level element that can be shown.
-    document
-        JSON text of `dicom_query.index_document`.
     bytes
         Length of the file.
+    contents
+        Tag path -> content, see `rpacs_hub.index._content`.
     """
 
     patient_id: str
@@ -51,8 +50,7 @@ class IndexedFile:
     series_uid: str
     sop_uid: str
     bytes: int
-    tags: str = field(repr=False)
-    document: str = field(repr=False)
+    contents: Mapping[str, str] = field(repr=False)
 
 
 def read_file(data: bytes, length: int | None = None) -> IndexedFile:
@@ -82,8 +80,7 @@ def read_file(data: bytes, length: int | None = None) -> IndexedFile:
             series_uid=_identifier(dataset, "SeriesInstanceUID"),
             sop_uid=_identifier(dataset, "SOPInstanceUID"),
             bytes=len(data) if length is None else length,
-            tags=_dumps(display_values(dataset)),
-            document=_dumps(document),
+            contents=contents_of(document, display_values(dataset)),
         )
     except Unreadable:
         raise
@@ -118,13 +115,7 @@ def _identifier(dataset: pydicom.Dataset, keyword: str) -> str:
 def _text(value: Any) -> str:
     if isinstance(value, MultiValue):
         value = "\\".join(map(str, value))
-    return str(value).replace("\0", "").strip() if value is not None else ""
-
-
-def _dumps(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    # PostgreSQL takes neither lone surrogates, which a wrong character set leaves behind, nor NUL.
-    return text.encode("utf-8", "replace").decode().replace("\\u0000", "")
+    return str(value).replace("\0", "").encode("utf-8", "replace").decode().strip() if value is not None else ""
 
 
 def display_values(dataset: pydicom.Dataset) -> dict[str, Any]:
@@ -168,6 +159,6 @@ def _shown(value: Any) -> Any:
         return f"{int(value):08X}"
     if isinstance(value, bytes):
         return ""
-    text = str(value)
-    text = text.replace("\0", "")
+    # PostgreSQL takes neither NUL nor lone surrogates, which a wrong character set leaves behind.
+    text = str(value).replace("\0", "").encode("utf-8", "replace").decode()
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

@@ -1,23 +1,49 @@
-"""Writes to the index: whole batches, each in one transaction together with the position in the feed."""
+"""Writes to the index: whole batches, each in one transaction together with the position in the feed.
+
+What is written first locks its series, in the order of their numbers, so that any number of writers can work at once.
+A writer that meets another one where no lock can help begins its batch again.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import psycopg
 from psycopg.rows import TupleRow
 
 from rpacs_hub._orthanc import StoredInstance
+from rpacs_hub.errors import DatabaseUnavailable
+from rpacs_hub.index._blocks import Arrival, Blocks
+from rpacs_hub.index._dictionary import Dictionary
+from rpacs_hub.index._draft import subject_of, without_sop
+from rpacs_hub.index._identity import pack_id, unpack_id
 from rpacs_hub.index._read import IndexedFile
-from rpacs_hub.index.schema import DDL, DDL_LOCK, SERVICE_LOCK
+from rpacs_hub.index.schema import DDL, DDL_LOCK, DROP_DOCUMENTS, SERVICE_LOCK, SWEEP_LOCK
 
 __all__ = ["Failure", "Read", "Store", "Stored"]
 
 _log = logging.getLogger(__name__)
 
 Connection = psycopg.AsyncConnection[TupleRow]
+
+_ATTEMPTS = 8
+"""How often a batch is tried that meets other writers."""
+
+
+class _AgainError(Exception):
+    """Another writer changed what this one had looked at."""
+
+
+_COLLISIONS = (
+    _AgainError,
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.ForeignKeyViolation,
+    psycopg.errors.UniqueViolation,
+)
 
 
 @dataclass(frozen=True)
@@ -47,16 +73,16 @@ class Stored:
 _PATIENTS = """
 INSERT INTO pacs.patient (patient_id, issuer)
 SELECT DISTINCT * FROM unnest(%s::text[], %s::text[]) AS new (patient_id, issuer)
-EXCEPT SELECT patient_id, issuer FROM pacs.patient
-ON CONFLICT DO NOTHING
+EXCEPT SELECT patient_id, issuer FROM pacs.patient WHERE patient_id = ANY(%s)
+ORDER BY 1, 2 ON CONFLICT DO NOTHING
 """
 _STUDIES = """
 INSERT INTO pacs.study (patient_pk, study_uid)
 SELECT DISTINCT p.patient_pk, new.study_uid
 FROM unnest(%s::text[], %s::text[], %s::text[]) AS new (patient_id, issuer, study_uid)
 JOIN pacs.patient p USING (patient_id, issuer)
-EXCEPT SELECT patient_pk, study_uid FROM pacs.study
-ON CONFLICT DO NOTHING
+EXCEPT SELECT patient_pk, study_uid FROM pacs.study WHERE study_uid = ANY(%s)
+ORDER BY 1, 2 ON CONFLICT DO NOTHING
 """
 _SERIES = """
 INSERT INTO pacs.series (study_pk, series_uid)
@@ -64,35 +90,24 @@ SELECT DISTINCT t.study_pk, new.series_uid
 FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[]) AS new (patient_id, issuer, study_uid, series_uid)
 JOIN pacs.patient p USING (patient_id, issuer)
 JOIN pacs.study t USING (patient_pk, study_uid)
-EXCEPT SELECT study_pk, series_uid FROM pacs.series
-ON CONFLICT DO NOTHING
+EXCEPT SELECT study_pk, series_uid FROM pacs.series WHERE series_uid = ANY(%s)
+ORDER BY 1, 2 ON CONFLICT DO NOTHING
 """
-_INSTANCES = """
-INSERT INTO pacs.instance
-    (series_pk, study_pk, patient_pk, sop_uid, orthanc_id, file_uuid, bytes, tags, document)
-SELECT s.series_pk, t.study_pk, p.patient_pk, new.sop_uid, new.orthanc_id, new.file_uuid, new.bytes,
-       new.tags::jsonb, new.document::jsonb
-FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
-            %s::bigint[], %s::text[], %s::text[])
-     AS new (patient_id, issuer, study_uid, series_uid, sop_uid, orthanc_id, file_uuid, bytes, tags, document)
+_KEYS = """
+SELECT new.patient_id, new.issuer, new.study_uid, new.series_uid, p.patient_pk, t.study_pk, s.series_pk
+FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[]) AS new (patient_id, issuer, study_uid, series_uid)
 JOIN pacs.patient p USING (patient_id, issuer)
 JOIN pacs.study t ON t.patient_pk = p.patient_pk AND t.study_uid = new.study_uid
 JOIN pacs.series s ON s.study_pk = t.study_pk AND s.series_uid = new.series_uid
-ON CONFLICT (orthanc_id) DO UPDATE SET
-    series_pk = excluded.series_pk, study_pk = excluded.study_pk, patient_pk = excluded.patient_pk,
-    sop_uid = excluded.sop_uid, file_uuid = excluded.file_uuid, bytes = excluded.bytes, tags = excluded.tags,
-    document = excluded.document, indexed_at = now()
 """
 _UNREADABLE = """
 INSERT INTO pacs.unreadable (orthanc_id, file_uuid, reason)
-SELECT * FROM unnest(%s::text[], %s::text[], %s::text[])
+SELECT * FROM unnest(%s::text[], %s::text[], %s::text[]) AS new (orthanc_id, file_uuid, reason) ORDER BY 1
 ON CONFLICT (orthanc_id) DO UPDATE SET file_uuid = excluded.file_uuid, reason = excluded.reason, noted_at = now()
 """
-_ORPHANS = (
-    "DELETE FROM pacs.series s WHERE NOT EXISTS (SELECT FROM pacs.instance i WHERE i.series_pk = s.series_pk)",
-    "DELETE FROM pacs.study t WHERE NOT EXISTS (SELECT FROM pacs.series s WHERE s.study_pk = t.study_pk)",
-    "DELETE FROM pacs.patient p WHERE NOT EXISTS (SELECT FROM pacs.study t WHERE t.patient_pk = p.patient_pk)",
-)
+
+SeriesKey = tuple[str, str, str, str]
+"""PatientID, its issuer, StudyInstanceUID, SeriesInstanceUID."""
 
 
 class Store:
@@ -106,31 +121,69 @@ class Store:
 
     def __init__(self, connection: Connection):
         self._connection = connection
+        self._dictionary = Dictionary(connection)
+        self._sweeps = -1
 
     async def prepare(self) -> None:
-        """Make the tables where they are missing."""
-        async with self._connection.transaction():
-            await self._connection.execute("SELECT pg_advisory_xact_lock(%s)", (DDL_LOCK,))
-            await self._connection.execute(DDL)
+        """Make the tables where they are missing; those of the earlier index go.
+
+        Raises
+        ------
+        DatabaseUnavailable
+            The database lacks the extension that the index needs.
+        """
+        connection = self._connection
+        async with connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock(%s)", (DDL_LOCK,))
+            await self._need_intarray()
+            if await self._one("SELECT to_regclass('pacs.instance') IS NOT NULL"):
+                documents = await self._one(
+                    "SELECT EXISTS (SELECT FROM information_schema.columns WHERE table_schema = 'pacs' "
+                    "AND table_name = 'instance' AND column_name = 'document')"
+                )
+                if documents:
+                    _log.warning(
+                        "the index was made by an earlier version: it is built anew from the research Orthanc, "
+                        "and searches find more and more until that is done"
+                    )
+                    await connection.execute(DROP_DOCUMENTS)
+                    await connection.execute("UPDATE pacs.feed SET position = 0, verified_at = NULL")
+            await connection.execute(DDL)
+
+    async def _need_intarray(self) -> None:
+        if await self._one("SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'intarray')"):
+            return
+        try:
+            async with self._connection.transaction():
+                await self._connection.execute("CREATE EXTENSION IF NOT EXISTS intarray SCHEMA public")
+        except (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedFile):
+            raise DatabaseUnavailable(
+                "The database lacks the extension intarray.", "Run `rpacs-hub database create` again; it adds it."
+            ) from None
+
+    async def _one(self, statement: str, *params: object) -> object:
+        row = await (await self._connection.execute(statement.encode(), params)).fetchone()
+        return row[0] if row else None
 
     async def try_lock(self) -> bool:
-        """Become the one working indexer, as long as this connection lives."""
-        cursor = await self._connection.execute("SELECT pg_try_advisory_lock(%s)", (SERVICE_LOCK,))
-        row = await cursor.fetchone()
-        return row is not None and bool(row[0])
+        """Become the one indexer that follows the feed, as long as this connection lives."""
+        return bool(await self._one("SELECT pg_try_advisory_lock(%s)", SERVICE_LOCK))
 
     async def position(self) -> int:
         """Return the number of the last change that is in the index."""
-        row = await (await self._connection.execute("SELECT position FROM pacs.feed")).fetchone()
-        return int(row[0]) if row else 0
+        return int(str(await self._one("SELECT position FROM pacs.feed") or 0))
 
     async def known(self) -> dict[str, str]:
         """Return the content identity of everything that was read, by Orthanc identifier."""
-        cursor = await self._connection.execute(
-            "SELECT orthanc_id, file_uuid FROM pacs.instance "
-            "UNION ALL SELECT orthanc_id, file_uuid FROM pacs.unreadable"
-        )
-        return {str(row[0]): str(row[1]) for row in await cursor.fetchall()}
+        found: dict[str, str] = {}
+        async with self._connection.transaction(), self._connection.cursor(name="known") as cursor:
+            cursor.itersize = 20_000
+            await cursor.execute("SELECT orthanc_id, file_uuid FROM pacs.instance")
+            async for orthanc_id, file_uuid in cursor:
+                found[unpack_id(orthanc_id)] = unpack_id(file_uuid)
+        unreadable = await self._connection.execute("SELECT orthanc_id, file_uuid FROM pacs.unreadable")
+        found.update({str(row[0]): str(row[1]) for row in await unreadable.fetchall()})
+        return found
 
     async def write(
         self,
@@ -138,6 +191,7 @@ class Store:
         failures: Sequence[Failure],
         removed: Iterable[str] = (),
         position: int | None = None,
+        part: int | None = None,
     ) -> Stored:
         """Write a batch and the feed's position, all or nothing.
 
@@ -151,97 +205,197 @@ class Store:
             Orthanc identifiers that are gone.
         position
             New position in the feed; None leaves it.
+        part
+            The part of a rebuild that this is, see `rpacs_hub.index._rebuild`; it is done with the batch.
 
         Returns
         -------
         Stored
             How many instances were written, how many are unreadable.
         """
+        removed = list(removed)
         try:
-            await self._write(reads, failures, list(removed), position)
-        except psycopg.DataError:
-            reads, failures = await self._sort_out(reads, list(failures))
-            await self._write(reads, failures, list(removed), position)
-        except psycopg.OperationalError as error:
-            # "Index row size exceeds" comes as an operational error, and has nothing to do with the connection.
-            if self._connection.broken or error.sqlstate != "54000":
+            await self._write(reads, failures, removed, position, part)
+        except (psycopg.DataError, psycopg.OperationalError) as error:
+            if not self._is_about_values(error):
                 raise
             reads, failures = await self._sort_out(reads, list(failures))
-            await self._write(reads, failures, list(removed), position)
+            await self._write(reads, failures, removed, position, part)
         return Stored(len(reads), len(failures))
+
+    def _is_about_values(self, error: psycopg.Error) -> bool:
+        # "Index row size exceeds" comes as an operational error, and has nothing to do with the connection.
+        return isinstance(error, psycopg.DataError) or (not self._connection.broken and error.sqlstate == "54000")
 
     async def _sort_out(self, reads: Sequence[Read], failures: list[Failure]) -> tuple[list[Read], list[Failure]]:
         """Try each row alone (and undo it) to find those that PostgreSQL does not take."""
         good: list[Read] = []
         for read in reads:
             try:
-                async with self._connection.transaction(force_rollback=True):
-                    await self._insert([read])
+                async with self._writing(undo=True):
+                    await self._replace([read], [])
                 good.append(read)
             except (psycopg.DataError, psycopg.OperationalError) as error:
-                if self._connection.broken:
+                if not self._is_about_values(error):
                     raise
                 kind = type(error).__name__
                 failures.append(Failure(read.stored, f"the database does not take its values ({kind})"))
         return good, failures
 
     async def _write(
-        self, reads: Sequence[Read], failures: Sequence[Failure], removed: list[str], position: int | None
+        self,
+        reads: Sequence[Read],
+        failures: Sequence[Failure],
+        removed: list[str],
+        position: int | None,
+        part: int | None,
     ) -> None:
-        connection = self._connection
-        async with connection.transaction():
-            failed = [failure.stored.orthanc_id for failure in failures]
-            if reads:
-                # An instance that comes back under another issuer leaves its old study and patient empty.
-                moved = await self._insert(reads)
-                await connection.execute(
-                    "DELETE FROM pacs.unreadable WHERE orthanc_id = ANY(%s)", ([r.stored.orthanc_id for r in reads],)
-                )
-            else:
-                moved = False
-            if failures:
-                await connection.execute(
-                    _UNREADABLE, (failed, [f.stored.file_uuid for f in failures], [f.reason for f in failures])
-                )
-            gone = 0
-            if removed or failed:
-                cursor = await connection.execute(
-                    "DELETE FROM pacs.instance WHERE orthanc_id = ANY(%s)", ([*removed, *failed],)
-                )
-                gone = cursor.rowcount
-            if removed:
-                await connection.execute("DELETE FROM pacs.unreadable WHERE orthanc_id = ANY(%s)", (removed,))
-            if gone or moved:
-                for statement in _ORPHANS:
-                    await connection.execute(statement.encode())
-            if position is not None:
-                await connection.execute("UPDATE pacs.feed SET position = %s, moved_at = now()", (position,))
+        failed = [failure.stored.orthanc_id for failure in failures]
+        for attempt in range(_ATTEMPTS):
+            try:
+                async with self._writing():
+                    await self._replace(reads, [*removed, *failed])
+                    readable = [*(read.stored.orthanc_id for read in reads), *removed]
+                    if readable:
+                        await self._connection.execute(
+                            "DELETE FROM pacs.unreadable WHERE orthanc_id = ANY(%s)", (readable,)
+                        )
+                    if failures:
+                        await self._connection.execute(
+                            _UNREADABLE, (failed, [f.stored.file_uuid for f in failures], [f.reason for f in failures])
+                        )
+                    if position is not None:
+                        await self._connection.execute(
+                            "UPDATE pacs.feed SET position = %s, moved_at = now()", (position,)
+                        )
+                    if part is not None:
+                        await self._connection.execute("DELETE FROM pacs.rebuild_part WHERE part_no = %s", (part,))
+                return
+            except _COLLISIONS:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                await asyncio.sleep(0.02 * 2**attempt)
 
-    async def _insert(self, reads: Sequence[Read]) -> bool:
-        """Insert or overwrite; return whether any was there before."""
-        files = [read.file for read in reads]
-        patients, issuers = [f.patient_id for f in files], [f.issuer for f in files]
-        studies, series = [f.study_uid for f in files], [f.series_uid for f in files]
-        ids = [read.stored.orthanc_id for read in reads]
-        connection = self._connection
-        cursor = await connection.execute("SELECT count(*) FROM pacs.instance WHERE orthanc_id = ANY(%s)", (ids,))
-        row = await cursor.fetchone()
-        await connection.execute(_PATIENTS, (patients, issuers))
-        await connection.execute(_STUDIES, (patients, issuers, studies))
-        await connection.execute(_SERIES, (patients, issuers, studies, series))
-        await connection.execute(
-            _INSTANCES,
-            (
-                *(patients, issuers, studies, series),
-                [f.sop_uid for f in files],
-                ids,
-                [read.stored.file_uuid for read in reads],
-                [f.bytes for f in files],
-                [f.tags for f in files],
-                [f.document for f in files],
-            ),
+    @asynccontextmanager
+    async def _writing(self, *, undo: bool = False) -> AsyncIterator[None]:
+        """Open a transaction in which contents may be added to the dictionary."""
+        try:
+            async with self._connection.transaction(force_rollback=undo):
+                await self._connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", (SWEEP_LOCK,))
+                sweeps = int(str(await self._one("SELECT sweeps FROM pacs.feed") or 0))
+                if sweeps != self._sweeps:
+                    self._dictionary.forget()
+                    self._sweeps = sweeps
+                yield
+        except BaseException:
+            self._dictionary.forget()
+            raise
+        if undo:
+            self._dictionary.forget()
+
+    async def _replace(self, reads: Sequence[Read], gone: Sequence[str]) -> None:
+        """Take out what is gone or comes again, and put in what was read."""
+        packed = {pack_id(read.stored.orthanc_id): read for read in reads}
+        out = sorted({*packed, *map(pack_id, gone)})
+        if not out:
+            return
+        keys = await self._series_keys([read.file for read in reads]) if reads else {}
+        leaving = await self._places(out)
+        series = {row[0] for row in leaving} | {key[2] for key in keys.values()}
+        locked = await self._connection.execute(
+            "SELECT series_pk FROM pacs.series WHERE series_pk = ANY(%s) ORDER BY 1 FOR NO KEY UPDATE", (list(series),)
         )
-        return bool(row and row[0])
+        if {row[0] for row in await locked.fetchall()} != series:
+            raise _AgainError
+        # Under the locks nothing moves any more; what moved before them has to be looked at anew.
+        leaving = await self._places(out)
+        if not {row[0] for row in leaving} <= series:
+            raise _AgainError
+        arrivals = []
+        for orthanc_id, read in packed.items():
+            file = read.file
+            contents, sop = without_sop(file.contents, file.sop_uid)
+            arrivals.append(
+                Arrival(
+                    keys[file.patient_id, file.issuer, file.study_uid, file.series_uid],
+                    subject_of(contents, sop),
+                    contents,
+                    orthanc_id,
+                    pack_id(read.stored.file_uuid),
+                    file.sop_uid,
+                    file.bytes,
+                )
+            )
+        blocks = Blocks(self._connection, self._dictionary)
+        await blocks.change([(block_pk, ord_) for _, block_pk, ord_ in leaving], arrivals)
+        if leaving:
+            await self._drop_empty({row[0] for row in leaving})
+
+    async def _places(self, packed: Sequence[bytes]) -> list[tuple[int, int, int]]:
+        """Return (series, block, place) of those of the instances that are in the index."""
+        cursor = await self._connection.execute(
+            "SELECT b.series_pk, i.block_pk, i.ord FROM pacs.instance i JOIN pacs.block b USING (block_pk) "
+            "WHERE i.orthanc_id = ANY(%s)",
+            (list(packed),),
+        )
+        return [(row[0], row[1], row[2]) for row in await cursor.fetchall()]
+
+    async def _series_keys(self, files: Sequence[IndexedFile]) -> Mapping[SeriesKey, tuple[int, int, int]]:
+        """Return the numbers of patient, study and series of each file; new ones get some."""
+        wanted = sorted({(f.patient_id, f.issuer, f.study_uid, f.series_uid) for f in files})
+        patients, issuers, studies, series = (list(part) for part in zip(*wanted, strict=True))
+        execute = self._connection.execute
+        await execute(_PATIENTS, (patients, issuers, patients))
+        await execute(_STUDIES, (patients, issuers, studies, studies))
+        await execute(_SERIES, (patients, issuers, studies, series, series))
+        cursor = await execute(_KEYS, (patients, issuers, studies, series))
+        keys = {(row[0], row[1], row[2], row[3]): (row[4], row[5], row[6]) for row in await cursor.fetchall()}
+        if len(keys) != len(wanted):
+            raise _AgainError  # another writer has just removed one that was empty
+        return keys
+
+    async def _drop_empty(self, series: set[int]) -> None:
+        """Remove those of the series that hold nothing any more, and their studies and patients likewise."""
+        cursor = await self._connection.execute(
+            "DELETE FROM pacs.series s WHERE series_pk = ANY(%s) "
+            "AND NOT EXISTS (SELECT FROM pacs.block b WHERE b.series_pk = s.series_pk) RETURNING study_pk",
+            (list(series),),
+        )
+        studies = [row[0] for row in await cursor.fetchall()]
+        if not studies:
+            return
+        cursor = await self._connection.execute(
+            "DELETE FROM pacs.study t WHERE study_pk = ANY(%s) "
+            "AND NOT EXISTS (SELECT FROM pacs.series s WHERE s.study_pk = t.study_pk) RETURNING patient_pk",
+            (studies,),
+        )
+        patients = [row[0] for row in await cursor.fetchall()]
+        await self._connection.execute(
+            "DELETE FROM pacs.patient p WHERE patient_pk = ANY(%s) "
+            "AND NOT EXISTS (SELECT FROM pacs.study t WHERE t.patient_pk = p.patient_pk)",
+            (patients,),
+        )
+
+    async def sweep(self) -> int:
+        """Remove contents and path sets that no block has any more; return how many contents.
+
+        Nothing else is written meanwhile.
+        """
+        async with self._connection.transaction():
+            await self._connection.execute("SELECT pg_advisory_xact_lock(%s)", (SWEEP_LOCK,))
+            cursor = await self._connection.execute(
+                "WITH used AS MATERIALIZED (SELECT unnest(vals) AS id FROM pacs.block "
+                "UNION SELECT unnest(ids) FROM pacs.vary WHERE ids IS NOT NULL) "
+                "DELETE FROM pacs.value v WHERE NOT EXISTS (SELECT FROM used WHERE used.id = v.value_id)"
+            )
+            gone = cursor.rowcount
+            sets = await self._connection.execute(
+                "DELETE FROM pacs.pathset s WHERE NOT EXISTS "
+                "(SELECT FROM pacs.block b WHERE b.pathset_id = s.pathset_id)"
+            )
+            if gone or sets.rowcount:
+                await self._connection.execute("UPDATE pacs.feed SET sweeps = sweeps + 1")
+        return gone
 
     async def note(self, *, newest: int | None = None, reconciled: bool = False, verified: bool = False) -> None:
         """Leave a sign of life, for `status`."""

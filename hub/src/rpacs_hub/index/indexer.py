@@ -19,6 +19,7 @@ from rpacs_hub._orthanc import Changes, Orthanc, StoredInstance
 from rpacs_hub._quiet import quiet_pydicom
 from rpacs_hub.errors import OrthancError, OrthancMissing, OrthancUnavailable
 from rpacs_hub.index._read import Unreadable, read_file
+from rpacs_hub.index._rebuild import RebuildQueue, in_parts
 from rpacs_hub.index._store import Failure, Read, Store
 from rpacs_hub.settings import IndexerSettings
 
@@ -107,13 +108,17 @@ class Indexer:
         finally:
             await orthanc.close()
 
-    async def rebuild(self, report: Callable[[Progress], None]) -> Progress:
+    async def rebuild(self, report: Callable[[Progress], None], *, restart: bool = False) -> Progress:
         """Read every instance again, whatever the index holds.
+
+        Any number of processes may do so at once: they share the work. A rebuild that was not finished is gone on with.
 
         Parameters
         ----------
         report
-            Called after every batch.
+            Called after every part, with what all processes together have done.
+        restart
+            Begin anew, instead of going on with a rebuild that was not finished.
 
         Raises
         ------
@@ -125,11 +130,40 @@ class Indexer:
         orthanc = Orthanc(self.settings.research_url, connections=self.settings.connections)
         try:
             async with await self._connect() as connection:
-                store = Store(connection)
+                store, queue = Store(connection), RebuildQueue(connection)
                 await store.prepare()
-                return await self._verify(store, orthanc, everything=True, report=report)
+                if restart or not await queue.left():
+                    parts = in_parts(await orthanc.instances_by_series(), await orthanc.instance_ids())
+                    await queue.put(parts, restart=restart)
+                progress = Progress(0, await queue.left(), 0, 0)
+                while not self._stop.is_set():
+                    failed = await self._rebuild_part(store, queue, orthanc)
+                    if failed is None:
+                        break
+                    done = max(progress.total - await queue.left(), 0)
+                    progress = replace(progress, done=done, failed=progress.failed + failed)
+                    report(progress)
+                # Others may still be at work on the last parts; what they hold is not gone.
+                gone = set(await store.known()) - await orthanc.instance_ids()
+                if gone:
+                    await store.write((), (), gone)
+                await store.sweep()
+                await connection.execute("ANALYZE")
+                return replace(progress, removed=len(gone))
         finally:
             await orthanc.close()
+
+    async def _rebuild_part(self, store: Store, queue: RebuildQueue, orthanc: Orthanc) -> int | None:
+        """Read a part again; return how many of its instances cannot be read, None if there is no part left."""
+        async with queue.take() as part:
+            if part is None:
+                return None
+            number, names = part
+            batch = await self._fetch(orthanc, await orthanc.stored(names))
+            missing = set(names) - {read.stored.orthanc_id for read in batch.reads}
+            missing -= {failure.stored.orthanc_id for failure in batch.failures}
+            stored = await store.write(batch.reads, batch.failures, missing, part=number)
+        return stored.failed
 
     async def _connect(self) -> psycopg.AsyncConnection[tuple[object, ...]]:
         return await psycopg.AsyncConnection.connect(self.settings.database_url, autocommit=True, connect_timeout=5)
@@ -272,58 +306,42 @@ class Indexer:
         await self._apply(store, orthanc, sorted(present - set(known)), set(known) - present)
         await store.note(reconciled=True)
 
-    async def _verify(
-        self,
-        store: Store,
-        orthanc: Orthanc,
-        *,
-        everything: bool = False,
-        report: Callable[[Progress], None] | None = None,
-    ) -> Progress:
-        """Compare the lists and the identity of each content; read again what differs, or everything."""
+    async def _verify(self, store: Store, orthanc: Orthanc) -> None:
+        """Compare the lists and the identity of each content; read again what differs."""
         known = await store.known()
         present = await orthanc.instance_ids()
         differing: list[str] = []
         names = sorted(present)
         for start in range(0, len(names), _PAGE):
             page = names[start : start + _PAGE]
-            if not everything:
-                listed = await orthanc.stored(page)
-                page = [stored.orthanc_id for stored in listed if known.get(stored.orthanc_id) != stored.file_uuid]
-                # A comparison of a large archive takes a while; what arrives meanwhile does not wait for it.
-                await self._follow(store, orthanc)
-            differing += page
-        progress = await self._apply(store, orthanc, differing, set(known) - present, report)
+            listed = await orthanc.stored(page)
+            differing += [stored.orthanc_id for stored in listed if known.get(stored.orthanc_id) != stored.file_uuid]
+            # A comparison of a large archive takes a while; what arrives meanwhile does not wait for it.
+            await self._follow(store, orthanc)
+        await self._apply(store, orthanc, differing, set(known) - present)
+        await store.sweep()
         await store.note(reconciled=True, verified=True)
-        return progress
 
-    async def _apply(
-        self,
-        store: Store,
-        orthanc: Orthanc,
-        wanted: Sequence[str],
-        gone: set[str],
-        report: Callable[[Progress], None] | None = None,
-    ) -> Progress:
-        progress = Progress(0, len(wanted), len(gone), 0)
+    async def _apply(self, store: Store, orthanc: Orthanc, wanted: Sequence[str], gone: set[str]) -> None:
+        """Read what is wanted, those of a series together, and remove what is gone."""
+        failed = 0
         if gone:
             await store.write((), (), gone)
-        for start in range(0, len(wanted), _BATCH):
-            instances = await orthanc.stored(wanted[start : start + _BATCH])
-            batch = await self._fetch(orthanc, instances)
+        several = len(wanted) > _BATCH
+        parts = in_parts(await orthanc.instances_by_series() if several else [], set(wanted))
+        done = 0
+        for part in parts:
+            batch = await self._fetch(orthanc, await orthanc.stored(part))
             stored = await store.write(batch.reads, batch.failures, batch.missing)
-            progress = Progress(
-                min(start + _BATCH, len(wanted)), len(wanted), len(gone), progress.failed + stored.failed
-            )
-            if report:
-                report(progress)
+            failed += stored.failed
+            done += len(part)
+            if several:
+                _log.info("reading what the index lacks: %d of %d", done, len(wanted))
+                # What arrives meanwhile does not wait for it.
+                await self._follow(store, orthanc)
             if self._stop.is_set():
                 break
         if wanted or gone:
             _log.info(
-                "compared with the research Orthanc: %d read, %d removed, %d cannot be read",
-                progress.done,
-                len(gone),
-                progress.failed,
+                "compared with the research Orthanc: %d read, %d removed, %d cannot be read", done, len(gone), failed
             )
-        return progress

@@ -1,11 +1,12 @@
 """Reads the index: searches at four levels with exact totals, one instance, the instances of an export.
 
 A row stands for a patient, study, series or instance with at least one instance that matches the query *and* that the
-user may see. The permission condition is part of every statement here, so that nothing has to be filtered afterwards.
+user may see. What may be seen is part of every statement here, so that nothing has to be filtered afterwards.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,16 +17,13 @@ import psycopg_pool
 
 import dicom_query
 from rpacs_hub.errors import DatabaseUnavailable, SearchRefused, SearchTooSlow
-from rpacs_hub.index._columns import (
-    COUNTED,
-    DEFAULT_COLUMNS,
-    DEFAULT_SORT,
-    Level,
-    SortKey,
-    check_columns,
-    is_numeric,
-)
-from rpacs_hub.index._cursor import SortValue, decode_cursor, encode_cursor, search_digest
+from rpacs_hub.index._columns import COUNTED, DEFAULT_COLUMNS, DEFAULT_SORT, Level, SortKey, check_columns, is_numeric
+from rpacs_hub.index._compile import Parameters, compile_query
+from rpacs_hub.index._cursor import decode_cursor, encode_cursor, search_digest
+from rpacs_hub.index._identity import pack_id, unpack_id
+from rpacs_hub.index._page import count_statement, counts_select, is_count, key_of, page_statement, sort_paths
+from rpacs_hub.index._rows import read_documents, read_rows
+from rpacs_hub.index.visible import Visible
 
 __all__ = ["MAX_COLUMNS", "MAX_LIMIT", "Entity", "Index", "IndexedInstance", "Page", "Search"]
 
@@ -37,8 +35,10 @@ MAX_COLUMNS = 60
 
 _MAX_SORT = 8
 
-Sql = dicom_query.Sql
-_TRUE = Sql("TRUE", ())
+_SETTINGS = (
+    "SELECT set_config('statement_timeout', %s, true), set_config('jit', 'off', true), "
+    "set_config('work_mem', '64MB', true), set_config('search_path', 'pacs, public', true)"
+)
 
 
 @dataclass(frozen=True)
@@ -122,16 +122,16 @@ class IndexedInstance:
     document: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
-_INSTANCE_COLUMNS = "i.orthanc_id, i.file_uuid, p.patient_id, t.study_uid, s.series_uid, i.sop_uid, i.bytes"
-_INSTANCE_TABLES = (
-    "pacs.instance i JOIN pacs.series s USING (series_pk) JOIN pacs.study t ON t.study_pk = i.study_pk "
-    "JOIN pacs.patient p ON p.patient_pk = i.patient_pk"
+_INSTANCES = (
+    "SELECT i.orthanc_id, i.file_uuid, p.patient_id, t.study_uid, s.series_uid, i.sop_uid, i.bytes, i.block_pk, i.ord "
+    "FROM {} m JOIN pacs.instance i ON i.block_pk = m.block_pk AND (m.hits IS NULL OR i.ord = ANY(m.hits)) "
+    "JOIN pacs.series s ON s.series_pk = m.series_pk JOIN pacs.study t ON t.study_pk = m.study_pk "
+    "JOIN pacs.patient p ON p.patient_pk = m.patient_pk WHERE {}"
 )
 _ENTITY_KEYS = {
-    Level.PATIENT: "i.patient_pk IN (SELECT patient_pk FROM pacs.patient WHERE patient_id = ANY(%s))",
-    Level.STUDY: "i.study_pk IN (SELECT study_pk FROM pacs.study WHERE study_uid = ANY(%s))",
-    Level.SERIES: "i.series_pk IN (SELECT series_pk FROM pacs.series WHERE series_uid = ANY(%s))",
-    Level.INSTANCE: "i.sop_uid = ANY(%s)",
+    Level.PATIENT: "{}.patient_pk IN (SELECT patient_pk FROM pacs.patient WHERE patient_id = ANY({}::text[]))",
+    Level.STUDY: "{}.study_pk IN (SELECT study_pk FROM pacs.study WHERE study_uid = ANY({}::text[]))",
+    Level.SERIES: "{}.series_pk IN (SELECT series_pk FROM pacs.series WHERE series_uid = ANY({}::text[]))",
 }
 
 
@@ -143,20 +143,20 @@ class Index:
     pool
         Connections of a role that may read schema ``pacs``.
     timeout
-        Seconds that one statement may take.
+        Seconds that one call may take.
     """
 
     def __init__(self, pool: psycopg_pool.AsyncConnectionPool[Any], *, timeout: float = 20.0):
         self._pool = pool
         self._timeout = timeout
 
-    async def search(self, search: Search, visible: Sql) -> Page:
+    async def search(self, search: Search, visible: Visible) -> Page:
         """Return one page of what matches and may be seen.
 
         Raises
         ------
         SearchRefused
-            A column, the sort order, the limit or the cursor cannot be served.
+            A column, the sort order, the limit or the cursor cannot be served, or the query is beyond the database.
         SearchTooSlow
             The database needs longer than the time limit.
         DatabaseUnavailable
@@ -170,80 +170,83 @@ class Index:
             raise SearchRefused(
                 "too_many_columns", f"At most {MAX_COLUMNS} columns and {_MAX_SORT} to sort by.", "Ask for fewer."
             )
+        level = search.level
         columns = tuple(dict.fromkeys(columns))
-        check_columns(search.level, (*columns, *(key.column for key in sort)))
+        check_columns(level, (*columns, *(key.column for key in sort)))
         digest = search_digest(
-            search.level,
+            level,
             dicom_query.to_text(search.query) if search.query else "",
             [(key.column, key.descending) for key in sort],
         )
-        numeric = [is_numeric(key.column) or _is_count(search.level, key.column) for key in sort]
+        numeric = [is_numeric(key.column) or is_count(level, key.column) for key in sort]
         after = decode_cursor(search.cursor, digest, numeric) if search.cursor else None
-        counted = COUNTED[search.level]
-        from_files = [column for column in columns if column not in counted]
-        statement = _page_statement(search, sort, from_files, after, visible)
+        counted = [column for column in columns if column in COUNTED[level]]
         async with self._reading() as connection:
-            found = await (await connection.execute(statement.text.encode(), statement.params)).fetchall()
-            total = int(found[0][0]) if found else 0
+            compiled = await compile_query(connection, search.query, visible, sort_paths(level, sort))
+            counts = None
+            if sorted_by := list(dict.fromkeys(key.column for key in sort if key.column in COUNTED[level])):
+                seen = await compile_query(connection, None, visible, prefix="c_")
+                counts = counts_select(seen, level, sorted_by)
+                compiled.include(seen)
+            most = search.limit + 1 if search.limit else 0
+            statement = page_statement(compiled, level, sort, after, most, counts)
+            found = await (await connection.execute(statement.encode(), compiled.parameters)).fetchall()
+            total = int(found[0][0])
             found = [row for row in found if row[1] is not None]
             more = len(found) > search.limit
             found = found[: search.limit]
-            aggregates = await self._aggregates(
-                connection, search.level, [c for c in columns if c in counted], [row[1] for row in found], visible
-            )
+            from_files = [column for column in columns if column not in counted]
+            held = await read_rows(connection, [(row[2] >> 16, row[2] & 65535) for row in found], from_files)
+            aggregates = await self._aggregates(connection, level, counted, [row[1] for row in found], visible)
         rows = []
-        for _, key, values, *_ in found:
-            held = {**dict(zip(from_files, values, strict=True)), **aggregates.get(key, {})}
-            rows.append({column: held.get(column) for column in columns})
+        for row, values in zip(found, held, strict=True):
+            values.update(aggregates.get(row[1], {}))
+            rows.append({column: values.get(column) for column in columns})
         cursor = encode_cursor(digest, found[-1][3:], found[-1][1]) if more and found else None
-        return Page(search.level, columns, rows, total, cursor)
+        return Page(level, columns, rows, total, cursor)
 
-    async def count(self, query: dicom_query.Node | None, level: Level, visible: Sql) -> int:
+    async def count(self, query: dicom_query.Node | None, level: Level, visible: Visible) -> int:
         """Return how many rows a search would have.
 
         Raises
         ------
-        SearchTooSlow, DatabaseUnavailable
+        SearchRefused, SearchTooSlow, DatabaseUnavailable
             As `search`.
         """
-        matching = _matching(query, visible)
-        what = "*" if level is Level.INSTANCE else f"DISTINCT i.{level.key}"
         async with self._reading() as connection:
-            cursor = await connection.execute(
-                f"SELECT count({what}) FROM pacs.instance i WHERE {matching.text}".encode(),  # noqa: S608 - names are ours
-                matching.params,
-            )
+            compiled = await compile_query(connection, query, visible)
+            cursor = await connection.execute(count_statement(compiled, level).encode(), compiled.parameters)
             row = await cursor.fetchone()
         return int(row[0]) if row else 0
 
     async def instances(self, sop_uid: str) -> list[IndexedInstance]:
-        """Return the instances of that SOPInstanceUID, newest first; more than one only where UIDs were reused.
+        """Return the instances of that SOPInstanceUID; more than one only where UIDs were reused.
 
         This is the one reading method without a permission condition: it returns the document that `decide` judges.
         """
         async with self._reading() as connection:
-            cursor = await connection.execute(
-                f"SELECT {_INSTANCE_COLUMNS}, i.document FROM {_INSTANCE_TABLES} "  # noqa: S608 - names are ours
-                "WHERE i.sop_uid = %s ORDER BY i.instance_pk DESC LIMIT 20".encode(),
-                (sop_uid,),
+            statement = _INSTANCES.format(
+                "(SELECT b.*, NULL::int[] AS hits FROM pacs.block b)", "i.sop_uid = %s LIMIT 20"
             )
-            return [IndexedInstance(*row) for row in await cursor.fetchall()]
+            found = await (await connection.execute(statement.encode(), (sop_uid,))).fetchall()
+            documents = await read_documents(connection, [(row[7], row[8], row[5]) for row in found])
+        return [_instance(row, document) for row, document in zip(found, documents, strict=True)]
 
     async def select(
         self,
-        visible: Sql,
+        visible: Visible,
         *,
         query: dicom_query.Node | None = None,
         level: Level = Level.INSTANCE,
         entities: Sequence[Entity] | None = None,
         limit: int,
     ) -> list[IndexedInstance]:
-        """Return the visible instances below what is named, sorted by study, series and instance.
+        """Return the visible instances below what is named, sorted by study, series and place in the index.
 
         Parameters
         ----------
         visible
-            Permission condition.
+            What may be seen.
         query, level
             All instances of every row that this search has; at level instance only those that match.
         entities
@@ -258,30 +261,30 @@ class Index:
         SearchTooSlow, DatabaseUnavailable
             As `search`.
         """
-        if entities is not None:
-            condition = _below(entities)
-        elif level is Level.INSTANCE:
-            condition = _matching(query, _TRUE)
-        else:
-            inner = _matching(query, visible)
-            condition = Sql(
-                f"i.{level.key} IN (SELECT i.{level.key} FROM pacs.instance i WHERE {inner.text})",  # noqa: S608
-                inner.params,
-            )
         async with self._reading() as connection:
-            cursor = await connection.execute(
-                f"SELECT {_INSTANCE_COLUMNS} FROM {_INSTANCE_TABLES} WHERE ({visible.text}) AND ({condition.text}) "  # noqa: S608
-                "ORDER BY t.study_uid, s.series_uid, i.instance_pk LIMIT %s".encode(),
-                (*visible.params, *condition.params, limit + 1),
+            compiled = await compile_query(
+                connection, query if entities is None and level is Level.INSTANCE else None, visible
             )
-            found = [IndexedInstance(*row) for row in await cursor.fetchall()]
+            of_block, of_instance = "TRUE", "TRUE"
+            if entities is not None:
+                of_block, of_instance = _below(entities, compiled.parameters)
+            elif level is not Level.INSTANCE:
+                keys = await self._keys(connection, query, level, visible, limit + 1)
+                of_block = f"b.{key_of(level)} = ANY({compiled.parameters.add(keys)}::int[])"
+            tables = ", ".join([*compiled.tables, f"matched AS ({compiled.matching('', of_block)})"])
+            ending = (
+                f" ORDER BY t.study_uid, s.series_uid, i.block_pk, i.ord LIMIT {compiled.parameters.add(limit + 1)}"
+            )
+            statement = f"WITH {tables} {_INSTANCES.format('matched', of_instance)}{ending}"
+            cursor = await connection.execute(statement.encode(), compiled.parameters)
+            found = [_instance(row) for row in await cursor.fetchall()]
         if len(found) > limit:
             raise SearchRefused(
                 "too_many_instances", f"These are more than {limit} instances.", "Take a part at a time."
             )
         return found
 
-    async def visible_ids(self, orthanc_ids: Sequence[str], visible: Sql) -> set[str]:
+    async def visible_ids(self, orthanc_ids: Sequence[str], visible: Visible) -> set[str]:
         """Return those of the instances, by their Orthanc identifiers, that may be seen.
 
         Raises
@@ -290,135 +293,90 @@ class Index:
             As `search`.
         """
         async with self._reading() as connection:
-            cursor = await connection.execute(
-                f"SELECT i.orthanc_id FROM pacs.instance i WHERE i.orthanc_id = ANY(%s) AND ({visible.text})".encode(),  # noqa: S608
-                (list(orthanc_ids), *visible.params),
+            compiled = await compile_query(connection, None, visible)
+            asked = compiled.parameters.add([pack_id(orthanc_id) for orthanc_id in orthanc_ids])
+            named = f"SELECT block_pk FROM pacs.instance WHERE orthanc_id = ANY({asked}::bytea[])"  # noqa: S608
+            matching = compiled.matching("", f"b.block_pk = ANY(ARRAY({named}))")
+            statement = (
+                f"WITH {', '.join(compiled.tables)} SELECT i.orthanc_id FROM ({matching}) m "  # noqa: S608
+                "JOIN pacs.instance i ON i.block_pk = m.block_pk AND (m.hits IS NULL OR i.ord = ANY(m.hits)) "
+                f"WHERE i.orthanc_id = ANY({asked}::bytea[])"
             )
-            return {str(row[0]) for row in await cursor.fetchall()}
+            cursor = await connection.execute(statement.encode(), compiled.parameters)
+            return {unpack_id(row[0]) for row in await cursor.fetchall()}
+
+    async def _keys(
+        self, connection: Any, query: dicom_query.Node | None, level: Level, visible: Visible, most: int
+    ) -> list[int]:
+        compiled = await compile_query(connection, query, visible)
+        statement = (
+            f"WITH {', '.join(compiled.tables)} SELECT DISTINCT m.{key_of(level)} FROM ({compiled.matching()}) m "  # noqa: S608
+            f"LIMIT {compiled.parameters.add(most)}"
+        )
+        cursor = await connection.execute(statement.encode(), compiled.parameters)
+        return [row[0] for row in await cursor.fetchall()]
 
     async def _aggregates(
-        self, connection: Any, level: Level, columns: Sequence[str], keys: Sequence[int], visible: Sql
+        self, connection: Any, level: Level, columns: Sequence[str], keys: Sequence[int], visible: Visible
     ) -> dict[int, dict[str, Any]]:
         if not columns or not keys:
             return {}
-        wanted = ", ".join(COUNTED[level][column] for column in columns)
-        cursor = await connection.execute(
-            f"SELECT i.{level.key}, {wanted} FROM pacs.instance i "  # noqa: S608 - names are ours
-            f"WHERE i.{level.key} = ANY(%s) AND ({visible.text}) GROUP BY 1".encode(),
-            (list(keys), *visible.params),
-        )
+        compiled = await compile_query(connection, None, visible)
+        condition = f"b.{key_of(level)} = ANY({compiled.parameters.add(list(keys))}::int[])"
+        statement = f"WITH {', '.join(compiled.tables)} {counts_select(compiled, level, columns, condition)}"
+        cursor = await connection.execute(statement.encode(), compiled.parameters)
         return {row[0]: dict(zip(columns, row[1:], strict=True)) for row in await cursor.fetchall()}
 
     @contextlib.asynccontextmanager
     async def _reading(self) -> AsyncIterator[Any]:
         """Give a connection in a read-only transaction that sees one state and has a time limit."""
+        too_slow = SearchTooSlow(
+            f"The search took longer than {self._timeout:g} s and was stopped.",
+            "Add a condition that fewer images meet, such as a Modality or a StudyDate.",
+        )
         try:
             async with self._pool.connection() as connection, connection.transaction():
                 await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                await connection.execute(
-                    "SELECT set_config('statement_timeout', %s, true), set_config('jit', 'off', true)",
-                    (str(max(1, int(self._timeout * 1000))),),
-                )
-                yield connection
-        except psycopg.errors.QueryCanceled as error:
-            raise SearchTooSlow(
-                f"The search took longer than {self._timeout:g} s and was stopped.",
-                "Add a condition that fewer images meet, such as a Modality or a StudyDate.",
+                await connection.execute(_SETTINGS, (str(max(1, int(self._timeout * 1000))),))
+                # Each statement has the time limit of the server; all together have it here.
+                async with asyncio.timeout(self._timeout):
+                    yield connection
+        except (psycopg.errors.QueryCanceled, TimeoutError) as error:
+            raise too_slow from error
+        except (psycopg.errors.StatementTooComplex, psycopg.errors.ProgramLimitExceeded) as error:
+            raise SearchRefused(
+                "query_too_large", "The query is too large for the database.", "Ask for a part at a time."
             ) from error
-        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
+        except (
+            psycopg.errors.UndefinedTable,
+            psycopg.errors.UndefinedColumn,
+            psycopg.errors.UndefinedFunction,
+            psycopg.errors.InvalidSchemaName,
+        ) as error:
             raise DatabaseUnavailable("There is no index yet.", "Start `rpacs-hub index run`.") from error
         except (psycopg.OperationalError, psycopg_pool.PoolTimeout) as error:
             raise DatabaseUnavailable("The database does not answer.", "Try again in a minute.") from error
 
 
-def _is_count(level: Level, column: str) -> bool:
-    return column in COUNTED[level] and column.startswith("NumberOf")
+def _instance(row: Sequence[Any], document: Mapping[str, Any] | None = None) -> IndexedInstance:
+    orthanc_id, file_uuid, patient_id, study_uid, series_uid, sop_uid, size = row[:7]
+    return IndexedInstance(
+        unpack_id(orthanc_id), unpack_id(file_uuid), patient_id, study_uid, series_uid, sop_uid, size, document or {}
+    )
 
 
-def _matching(query: dicom_query.Node | None, visible: Sql) -> Sql:
-    wanted = dicom_query.compile_sql(query, "i.document") if query is not None else _TRUE
-    return Sql(f"({visible.text}) AND ({wanted.text})", (*visible.params, *wanted.params))
-
-
-def _below(entities: Sequence[Entity]) -> Sql:
+def _below(entities: Sequence[Entity], parameters: Parameters) -> tuple[str, str]:
+    """Return the conditions for blocks ``b``, and for instances ``i`` of matching blocks ``m``, of some entities."""
     by_level: dict[Level, list[str]] = {}
     for entity in entities:
         by_level.setdefault(entity.level, []).append(entity.uid)
-    if not by_level:
-        return Sql("FALSE", ())
-    return Sql(" OR ".join(_ENTITY_KEYS[level] for level in by_level), tuple(by_level.values()))
-
-
-def _sort_expression(level: Level, key: SortKey) -> str:
-    if key.column in COUNTED[level]:
-        number = f'c."{key.column}"::float8'
-        return number if _is_count(level, key.column) else f"array_to_string(c.\"{key.column}\", ',')"
-    # Lax JSON paths take [0] of a single value as the value itself. The keyword is one of the dictionary's: no quoting.
-    first = f"jsonb_path_query_first(i.tags, '$.{key.column}[0]')"
-    if is_numeric(key.column):
-        return f"CASE jsonb_typeof({first}) WHEN 'number' THEN ({first})::float8 END"
-    return f"nullif(lower({first} #>> '{{}}'), '') COLLATE \"C\""
-
-
-def _page_statement(
-    search: Search,
-    sort: Sequence[SortKey],
-    columns: Sequence[str],
-    after: tuple[list[SortValue], int] | None,
-    visible: Sql,
-) -> Sql:
-    """Return the statement for one page: rows (total, key, [values], sort value, ...); key is NULL on an empty page."""
-    level = search.level
-    matching = _matching(search.query, visible)
-    params: list[Any] = list(matching.params)
-    counted = [key.column for key in sort if key.column in COUNTED[level]]
-    parts = [
-        f"WITH matched AS MATERIALIZED (SELECT i.{level.key} AS key, min(i.instance_pk) AS rep "  # noqa: S608 - names are ours
-        f"FROM pacs.instance i WHERE {matching.text} GROUP BY 1)"
-    ]
-    if counted:
-        wanted = ", ".join(f'{COUNTED[level][column]} AS "{column}"' for column in dict.fromkeys(counted))
-        parts.append(
-            f", c AS (SELECT i.{level.key} AS key, {wanted} FROM pacs.instance i "  # noqa: S608 - names are ours
-            f"WHERE i.{level.key} IN (SELECT key FROM matched) AND ({visible.text}) GROUP BY 1)"
-        )
-        params += visible.params
-    values = "".join(f", {_sort_expression(level, key)} AS s{n}" for n, key in enumerate(sort))
-    parts.append(
-        f", ranked AS (SELECT m.key, m.rep{values} FROM matched m JOIN pacs.instance i ON i.instance_pk = m.rep"  # noqa: S608
-        f"{' LEFT JOIN c ON c.key = m.key' if counted else ''})"
-    )
-    keyset = _after(sort, after) if after else _TRUE
-    order = "".join(f"s{n} IS NULL, s{n}{' DESC' if key.descending else ''}, " for n, key in enumerate(sort)) + "key"
-    parts.append(f", page AS (SELECT * FROM ranked WHERE {keyset.text} ORDER BY {order} LIMIT %s)")  # noqa: S608
-    params += [*keyset.params, search.limit + 1 if search.limit else 0]
-    shown = ", ".join(f"i.tags->'{column}'" for column in columns)
-    sorts = "".join(f", page.s{n}" for n in range(len(sort)))
-    parts.append(
-        f" SELECT total.n, page.key, jsonb_build_array({shown}){sorts} "  # noqa: S608 - names are ours
-        "FROM (SELECT count(*) AS n FROM matched) AS total LEFT JOIN page ON true "
-        f"LEFT JOIN pacs.instance i ON i.instance_pk = page.rep ORDER BY {order}"
-    )
-    return Sql("".join(parts), tuple(params))
-
-
-def _after(sort: Sequence[SortKey], after: tuple[list[SortValue], int]) -> Sql:
-    """Return the condition for rows behind a row: absent values come last in either direction."""
-    values, key = after
-    alternatives: list[str] = []
-    params: list[Any] = []
-    equal_text: list[str] = []
-    equal_params: list[Any] = []
-    for n, (column, value) in enumerate(zip(sort, values, strict=True)):
-        cast = "text" if isinstance(value, str) else "float8"
-        if value is not None:
-            operator = "<" if column.descending else ">"
-            alternatives.append(" AND ".join([*equal_text, f"(s{n} {operator} %s::{cast} OR s{n} IS NULL)"]))
-            params += [*equal_params, value]
-            equal_text.append(f"s{n} = %s::{cast}")
-            equal_params.append(value)
+    of_block, of_instance = ["FALSE"], ["FALSE"]
+    for level, uids in by_level.items():
+        asked = parameters.add(uids)
+        if level is Level.INSTANCE:
+            of_block.append(f"b.block_pk IN (SELECT block_pk FROM pacs.instance WHERE sop_uid = ANY({asked}::text[]))")  # noqa: S608
+            of_instance.append(f"i.sop_uid = ANY({asked}::text[])")
         else:
-            equal_text.append(f"s{n} IS NULL")
-    alternatives.append(" AND ".join([*equal_text, "key > %s"]))
-    params += [*equal_params, key]
-    return Sql(" OR ".join(f"({text})" for text in alternatives), tuple(params))
+            of_block.append(_ENTITY_KEYS[level].format("b", asked))
+            of_instance.append(_ENTITY_KEYS[level].format("m", asked))
+    return " OR ".join(of_block), f"({' OR '.join(of_instance)})"

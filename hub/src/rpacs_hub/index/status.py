@@ -13,7 +13,7 @@ __all__ = ["read_status"]
 
 _STATUS = """
 SELECT (SELECT count(*) FROM pacs.patient) AS patients, (SELECT count(*) FROM pacs.study) AS studies,
-       (SELECT count(*) FROM pacs.series) AS series, (SELECT count(*) FROM pacs.instance) AS instances,
+       (SELECT count(*) FROM pacs.series) AS series, (SELECT coalesce(sum(n), 0) FROM pacs.block)::bigint AS instances,
        (SELECT count(*) FROM pacs.unreadable) AS unreadable,
        position, greatest(newest - position, 0) AS behind, moved_at, reconciled_at, verified_at, seen_at,
        coalesce(seen_at > now() - interval '15 seconds', false) AS running

@@ -10,7 +10,7 @@ from rpacs_hub.permissions.decide import (
     decide,
     held_profiles,
     missing_reason,
-    visible_condition,
+    visible_to,
 )
 from rpacs_hub.permissions.paths import PathPattern
 from rpacs_hub.permissions.profiles import NOBODY, Grant, Permissions, Profile, load_permissions, parse_permissions
@@ -35,5 +35,5 @@ __all__ = [
     "load_permissions",
     "missing_reason",
     "parse_permissions",
-    "visible_condition",
+    "visible_to",
 ]

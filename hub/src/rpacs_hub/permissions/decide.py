@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import dicom_query
+from rpacs_hub.index.visible import Visible
 from rpacs_hub.permissions.profiles import Permissions, Profile
 
 __all__ = [
@@ -20,7 +21,7 @@ __all__ = [
     "decide",
     "held_profiles",
     "missing_reason",
-    "visible_condition",
+    "visible_to",
 ]
 
 
@@ -78,7 +79,7 @@ class Instance:
 
 @dataclass(frozen=True)
 class Collection:
-    """Whatever matches a search: the rows themselves are filtered by `visible_condition`."""
+    """Whatever matches a search: the rows themselves are filtered by `visible_to`."""
 
 
 @dataclass(frozen=True)
@@ -209,23 +210,15 @@ def _shows(profile: Profile) -> str:
     return f"shows instances that match {profile.filter_text}" if profile.filter else "shows every instance"
 
 
-def visible_condition(permissions: Permissions, actor: Actor) -> dicom_query.Sql:
-    """Return the SQL condition on ``i.document`` that holds exactly for the instances that `decide` allows.
+def visible_to(permissions: Permissions, actor: Actor) -> Visible:
+    """Return what holds exactly for the instances that `decide` allows, for the methods of `rpacs_hub.index.Index`.
 
-    Returns
-    -------
-    dicom_query.Sql
-        A boolean expression with ``%s`` placeholders; ``FALSE`` for somebody without a profile.
+    Somebody without a profile sees nothing.
     """
-    conditions = []
+    filters = []
     for name in held_profiles(permissions, actor):
         query = permissions.profiles[name].filter
         if query is None:
-            return dicom_query.Sql("TRUE", ())
-        conditions.append(dicom_query.compile_sql(query, "i.document"))
-    if not conditions:
-        return dicom_query.Sql("FALSE", ())
-    return dicom_query.Sql(
-        "(" + " OR ".join(f"({condition.text})" for condition in conditions) + ")",
-        tuple(param for condition in conditions for param in condition.params),
-    )
+            return Visible.everything()
+        filters.append(query)
+    return Visible(tuple(filters))

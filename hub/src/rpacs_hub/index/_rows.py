@@ -1,0 +1,114 @@
+"""What is shown of instances: columns of a page's rows, and whole documents."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rpacs_hub.index._blocks import read_drafts
+from rpacs_hub.index._columns import tag_of
+from rpacs_hub.index._content import SOP_PATHS, document_of, dumps, shown_of
+from rpacs_hub.index._dictionary import Dictionary
+
+__all__ = ["read_documents", "read_rows"]
+
+Place = tuple[int, int]
+"""A block and a place in it, from 1."""
+
+_HELD = """
+SELECT b.block_pk, ARRAY(SELECT CASE WHEN idx(s.paths, u.p) > 0 THEN b.vals[idx(s.paths, u.p)]
+    WHEN idx(s.varying, u.p) > 0 THEN -1 ELSE 0 END FROM unnest(%s::int[]) WITH ORDINALITY u (p, o) ORDER BY o)
+FROM pacs.block b JOIN pacs.pathset s USING (pathset_id) WHERE b.block_pk = ANY(%s)
+"""
+_VARYING = "SELECT block_pk, path_id, ids, contents FROM pacs.vary WHERE block_pk = ANY(%s) AND path_id = ANY(%s)"
+_UIDS = "SELECT block_pk, ord, sop_uid FROM pacs.instance WHERE block_pk = ANY(%s)"
+
+
+async def read_rows(connection: Any, places: Sequence[Place], columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what is shown of each instance.
+
+    Parameters
+    ----------
+    connection
+        In the transaction that found them, with the extension's functions on its search path.
+    places
+        Which instances.
+    columns
+        Keywords of the dictionary.
+
+    Returns
+    -------
+    list of dict
+        Keyword -> value, without those that the instance does not have.
+    """
+    rows: list[dict[str, Any]] = [{} for _ in places]
+    if not places or not columns:
+        return rows
+    blocks = sorted({block for block, _ in places})
+    names = {f"{tag_of(column):08X}": column for column in columns}
+    cursor = await connection.execute(
+        "SELECT path_id, path FROM pacs.path WHERE md5(path) = ANY(ARRAY(SELECT md5(n) FROM unnest(%s::text[]) n))",
+        (list(names),),
+    )
+    paths = dict(await cursor.fetchall())
+    held = dict(await (await connection.execute(_HELD, (list(paths), blocks))).fetchall())
+    varying: dict[tuple[int, int], Sequence[Any]] = {}
+    if wanted := [path for n, path in enumerate(paths) if any(values[n] == -1 for values in held.values())]:
+        for block, path, ids, text in await (await connection.execute(_VARYING, (blocks, wanted))).fetchall():
+            varying[block, path] = ids if ids is not None else json.loads(text)
+    coded = {value for values in held.values() for value in values if value > 0}
+    for block, place in places:
+        for path in wanted:
+            column = varying.get((block, path))
+            if column is not None and isinstance(column[place - 1], int) and not isinstance(column[place - 1], bool):
+                coded.add(column[place - 1])
+    contents = await Dictionary(connection).contents(coded)
+    for row, (block, place) in zip(rows, places, strict=True):
+        for path, value in zip(paths, held[block], strict=True):
+            if value == -1:
+                value = varying[block, path][place - 1] if (block, path) in varying else None
+                content = contents[value][1] if isinstance(value, int) and value else dumps(value)
+                if not value and not isinstance(value, str):
+                    continue
+            elif value:
+                content = contents[value][1]
+            else:
+                continue
+            row[names[paths[path]]] = shown_of(paths[path], content)
+    if "SOPInstanceUID" in columns:
+        uids = {row[:2]: row[2] for row in await (await connection.execute(_UIDS, (blocks,))).fetchall()}
+        for row, place_of in zip(rows, places, strict=True):
+            row.setdefault("SOPInstanceUID", uids[place_of])
+    return rows
+
+
+async def read_documents(connection: Any, instances: Iterable[tuple[int, int, str]]) -> list[dict[str, Any]]:
+    """Return the document (`dicom_query.index_document`) of each instance.
+
+    Parameters
+    ----------
+    connection
+        As `read_rows`.
+    instances
+        Block, place and SOPInstanceUID of each.
+    """
+    found = list(instances)
+    if not found:
+        return []
+    cursor = await connection.execute(
+        "SELECT block_pk, series_pk, study_pk, patient_pk, pathset_id, n, vals FROM pacs.block "
+        "WHERE block_pk = ANY(%s)",
+        ([block for block, _, _ in found],),
+    )
+    rows = {row[0]: row for row in await cursor.fetchall()}
+    drafts, sop = await read_drafts(connection, Dictionary(connection), rows)
+    documents = []
+    for block, place, sop_uid in found:
+        contents: dict[str, str] = {path: dumps(sop_uid) for path, name in SOP_PATHS.items() if name in sop[block]}
+        for path, column in drafts[block].columns.items():
+            content = column if isinstance(column, str) else column[place - 1]
+            if content is not None:
+                contents[path] = content
+        documents.append(document_of(contents))
+    return documents

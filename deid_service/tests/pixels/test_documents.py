@@ -160,6 +160,26 @@ def test_other_kinds_cannot_be_stripped(
     assert refused.value.reason_code == "encapsulated_document"
 
 
+@pytest.mark.parametrize("rules", ["basic", "research", "none"])
+def test_rules_for_documents(
+    rules: str, clean: Callable[..., Any], fresh_instance: Callable[[], Dataset], written: Callable[..., bytes]
+) -> None:
+    profile = {"basic": "Profile: {Name: Basic}", "research": "Profile: {Name: Basic, Options: [CleanDescriptors]}"}
+    data = written(document(fresh_instance(), "1", "application/pdf", KINDS["PDF"]))
+    for choice, start in (("Strip", b"%PDF-1.4\n1 0 obj"), ("Allow", KINDS["PDF"])):
+        text = (
+            f"ScopeToForward: {{Labels: ALL}}\n{profile.get(rules, '')}\n"
+            f"Transformations: [{{Scope: {{Labels: ALL}}, EncapsulatedDocuments: {choice},"
+            " RandomizeText: [{TagPatterns: [PatientName, PatientID]}]}]\n"
+        )
+        if rules == "none":
+            text = text.replace("RandomizeText", "RandomizeUID: [{TagPatterns: '*/{UI}'}], RandomizeText")
+        assert clean(text, data).EncapsulatedDocument.startswith(start)
+    with pytest.raises(Refused) as refused:
+        clean("RandomizeText: [{TagPatterns: [PatientName, PatientID]}]", data)
+    assert refused.value.reason_code == "encapsulated_document"
+
+
 def test_what_follows_a_stripped_document_moves_with_it(instance: Dataset, written: Callable[..., bytes]) -> None:
     document(instance, "1", "application/pdf")
     item = Dataset()

@@ -7,6 +7,7 @@ a compressed one is asked for.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -20,7 +21,7 @@ from deid_service.pixels.boxes import Regions
 from deid_service.pixels.codecs import TARGETS, available_targets, is_compressed
 from deid_service.pixels.rewrite import Rewritten, rewrite_pixels
 from deid_service.rules.schema import Problems
-from deid_service.wire import Element, Encoding, Source, read
+from deid_service.wire import PIXEL_TAGS, Element, Encoding, Source, read
 from deid_service.wire.encoding import encoding_of, is_deflated
 from deid_service.wire.relayout import little_endian_value, relayout
 
@@ -176,7 +177,13 @@ def _leaves(
 ) -> Iterator[tuple[tuple[int, ...], bytes]]:
     for element in elements:
         here = (*path, element.tag)
-        if element.items is None:
+        if element.items is None and element.tag in PIXEL_TAGS and encoding.little:
+            # A digest of pixels: two large values are not held beside each other.
+            value = memoryview(source.data)[element.value_start : element.value_end]
+            yield here, hashlib.sha256(value).digest()
+        elif element.items is None and element.tag in PIXEL_TAGS:
+            yield here, hashlib.sha256(little_endian_value(source, element, encoding)).digest()
+        elif element.items is None:
             yield here, little_endian_value(source, element, encoding)
         elif not element.items:
             yield here, b""  # an empty private sequence is an empty element where the VR is not written

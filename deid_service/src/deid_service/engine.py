@@ -46,6 +46,7 @@ __all__ = ["Cleaned", "Deidentifier", "Discarded", "dataset_of"]
 _LOG = logging.getLogger(__name__)
 _COMMON_REFERENCES: Final = 0x00081115
 _ISSUER: Final = 0x00100021
+_WANTED: Final = frozenset({*REQUIRED, PATIENT_ID, _ISSUER})
 
 
 class Deidentifier:
@@ -158,13 +159,12 @@ def dataset_of(data: Data) -> Dataset:
 
 def _header_values(source: Source) -> dict[int, str]:
     """Return the top-level values that decide what the instance is."""
-    wanted = REQUIRED.keys() | {PATIENT_ID, _ISSUER}
     codecs: tuple[str, ...] = DEFAULT_CHARACTER_SET
     values = {}
     for element in source.elements:
         if element.tag == CHARACTER_SET:
             codecs = character_set(source.value(element))
-        elif element.tag in wanted:
+        elif element.tag in _WANTED:
             large = element.value_end - element.value_start > 1024
             values[element.tag] = "" if large else decode(source.value(element), codecs).strip("\0 ")
     return values

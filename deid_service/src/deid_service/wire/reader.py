@@ -36,6 +36,14 @@ _INFLATED_PIECE: Final = 2**20
 
 # VR as written -> (VR, whether its length has 32 bits)
 _VRS: Final = {vr.encode(): (vr, vr in LONG_VRS) for vr in ALL_VRS}
+# Those whose length has 16 bits, and which hold no items
+_PLAIN_VRS: Final = {code: vr for code, (vr, long) in _VRS.items() if not long}
+_HEADER: Final = {
+    (True, True): struct.Struct("<HH2sH"),
+    (True, False): struct.Struct(">HH2sH"),
+    (False, True): struct.Struct("<HHI"),
+    (False, False): struct.Struct(">HHI"),
+}
 _TAG: Final = {True: struct.Struct("<HH"), False: struct.Struct(">HH")}
 _U16: Final = {True: struct.Struct("<H"), False: struct.Struct(">H")}
 _U32: Final = {True: struct.Struct("<I"), False: struct.Struct(">I")}
@@ -231,13 +239,34 @@ def _read_elements(
     last = -1
     ascending = True
     private = False
+    explicit = encoding.explicit
+    header = _HEADER[explicit, encoding.little].unpack_from
     while position < end:
         if delimited and data[position : position + 4] == _delimiter_bytes(encoding):
             if position + 8 > end or data[position + 4 : position + 8] != b"\0\0\0\0":
                 raise _MalformedError("an item delimiter with a length")
             break
-        element, position = _read_element(data, position, end, encoding, depth)
-        tag = element.tag
+        # Most elements are plain; the way that every element can go is _read_element.
+        vr: str | None = None
+        stop = end + 1
+        if position + 8 <= end:
+            if explicit:
+                group, number, code, length = header(data, position)
+                tag = group << 16 | number
+                vr = _PLAIN_VRS.get(code)
+            else:
+                group, number, length = header(data, position)
+                tag = group << 16 | number
+                vr = _implicit_vr(tag)
+                if vr == "SQ" or vr == "UN" or length == UNDEFINED:
+                    vr = None
+            stop = position + 8 + length
+        if vr is not None and stop <= end and group != 0xFFFE:
+            element = Element(tag, vr, position, position + 8, stop, encoding)
+            position = stop
+        else:
+            element, position = _read_element(data, position, end, encoding, depth)
+            tag = element.tag
         if tag <= last:
             ascending = False
         last = tag

@@ -256,8 +256,12 @@ class Cleaning:
                     if run_start >= 0:
                         chunks.append(self._data[run_start:run_end])
                         run_start = -1
-                    self._changes += same.changes
-                    self._values.mappings.update(same.mappings)
+                    if same.changes:
+                        self._changes += same.changes
+                    if same.mappings:
+                        self._values.mappings.update(same.mappings)
+                    if same.name is not None:
+                        self._names[tag] = same.name
                     if same.written is not None:
                         chunks.append(same.written)
                         self._tags.append(tag)
@@ -318,7 +322,12 @@ class Cleaning:
         if not values.of_instance and len(known) < MOST_ELEMENTS:
             result = raw if written is None else b"".join(written) if written else None
             cut = values.cut if values.cut_used else None
-            known[raw] = Known(result, tuple(self._changes[noted:]), new, cut)
+            name = None
+            if element.tag in REQUIRED and result is not None:
+                if written is None:
+                    self._keep_name(element.tag, self._source.value(element))
+                name = self._names[element.tag]
+            known[raw] = Known(result, tuple(self._changes[noted:]), new, cut, name)
         return written
 
     def _clean_element(self, element: Element, place: _Place) -> list[Part] | None:
@@ -466,8 +475,8 @@ def _is_creator(tag: int) -> bool:
 
 def _may_be_remembered(tag: int, place: _Place) -> bool:
     """Tell whether what becomes of a top-level element depends on nothing but its bytes, the plan and the patient."""
-    # Private elements depend on their creator, and required UIDs are looked at besides.
-    special = tag & 0x00010000 or tag in REQUIRED or tag == CHARACTER_SET or tag in PIXEL_TAGS
+    # Private elements depend on their creator; the instance's own UID never comes again.
+    special = tag & 0x00010000 or tag in (SOP_INSTANCE, CHARACTER_SET) or tag in PIXEL_TAGS
     return not special and tag not in place.here and tag not in place.deeper
 
 

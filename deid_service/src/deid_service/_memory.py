@@ -51,9 +51,11 @@ class Known:
         For the journal, by kind, scope and original.
     cut : PatientIdentifiers or None
         What was cut out of texts, if it had a say: the result holds where it is the same object.
+    name : str or None
+        The new UID, if the element names what the instance belongs to.
     """
 
-    __slots__ = ("changes", "cut", "mappings", "written")
+    __slots__ = ("changes", "cut", "mappings", "name", "written")
 
     def __init__(
         self,
@@ -61,11 +63,13 @@ class Known:
         changes: tuple[Change, ...],
         mappings: dict[tuple[str, str, str], Mapping],
         cut: PatientIdentifiers | None,
+        name: str | None,
     ) -> None:
         self.written = written
         self.changes = changes
         self.mappings = mappings
         self.cut = cut
+        self.name = name
 
 
 class Memory:

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deid_service import Cleaned, Deidentifier, PseudonymKey, default_rules_path, load_rules
+from deid_service._buffers import write_parts
 from tests.answer_key.places import PLACES, leaks, object_with_21_places
 from tests.bench.rows import Row
 from tests.bench.slices import ct_slices
@@ -57,7 +58,8 @@ def _from_file_to_file(deidentifier: Deidentifier, paths: list[Path]) -> Row:
         for path in paths:
             outcome = deidentifier.clean(path.read_bytes())
             assert isinstance(outcome, Cleaned)
-            target.write_bytes(outcome.data)
+            with target.open("wb", buffering=0) as file:
+                write_parts(file.fileno(), outcome.parts)
 
     def copy() -> None:
         for path in paths:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import deid, exports, masking, memory, pipeline, search
+from tests.bench import deid, exports, masking, memory, pipeline, pixels, search
 from tests.bench.rows import Row, print_table, write_rows
 
 BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
@@ -15,6 +15,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "memory": memory.run,
     "masking": masking.run,
     "pipeline": pipeline.run,
+    "pixels": pixels.run,
     "export": exports.run,
     "search": search.run,
 }

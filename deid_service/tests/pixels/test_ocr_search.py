@@ -74,7 +74,7 @@ def test_text_in_one_frame_of_many_is_found_in_that_frame_only() -> None:
     found = find_text(stack, engine("local"))
     assert {index: len(words) for index, words in found.items()} == {index: 1 + (index == 37) for index in range(41)}
     assert "SMITH^JOHN" in _texts(found[37])
-    assert stack.decoded == [0, 37]
+    assert stack.decoded == [0, 37, 0]
 
 
 def test_of_a_frame_that_changed_in_a_part_only_that_part_is_looked_at() -> None:
@@ -87,6 +87,31 @@ def test_of_a_frame_that_changed_in_a_part_only_that_part_is_looked_at() -> None
     found = find_text(Stack([before, after]), counting)
     assert _texts(found[1]) == ["KLINIKUM SUED", "ROSSI"]
     assert max(rows for rows, _ in counting.sizes[first:]) < 480
+
+
+class Forgetful:
+    """The local engine, blind in the pictures of some frames: those whose corner is of a certain grey."""
+
+    name = "forgetful"
+    largest_side = 1536
+
+    def find(self, image: NDArray[np.uint8], known: Sequence[Box] = ()) -> list[Word]:
+        return [] if np.median(image[-8:, -8:]) > 100 else engine("local").find(image, known)
+
+
+def test_a_banner_that_is_missed_in_one_frame_is_masked_there_as_in_the_others() -> None:
+    noise = np.random.default_rng(1)
+    frames = []
+    for index in range(5):
+        frame = _frame((10, 10, "NGUYEN WEI", 16)).astype(np.int16) + noise.integers(0, 30, (240, 320))
+        frame[-20:, -20:] = 200 if index in (0, 3) else 0
+        frames.append(np.clip(frame, 0, 255).astype(np.uint8))
+    gone = np.clip(noise.integers(0, 30, (240, 320)), 0, 255).astype(np.uint8)
+    gone[-20:, -20:] = 200
+    found = find_text(Stack([*frames, gone]), Forgetful())
+    assert {index: any("NGUYEN" in word.text for word in words) for index, words in found.items()} == dict.fromkeys(
+        range(5), True
+    )
 
 
 def test_a_text_that_went_away_is_not_carried_on() -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.pixels.processing import convert_color_space
+from pydicom.pixels.processing import apply_color_lut, convert_color_space
 
 __all__ = ["Appearance", "View", "views"]
 
@@ -213,22 +213,13 @@ def _numbers(value: Any) -> list[float]:
 
 
 def _palette(header: Dataset) -> tuple[Picture | None, int]:
-    """Read the three tables of a palette (PS3.3 C.7.9); None if they are missing or broken."""
-    columns, first = [], 0
-    for colour in ("Red", "Green", "Blue"):
-        descriptor = header.get(f"{colour}PaletteColorLookupTableDescriptor")
-        data = header.get(f"{colour}PaletteColorLookupTableData")
-        if descriptor is None or not isinstance(data, bytes):
-            return None, 0
-        entries, first, bits = int(descriptor[0]) or _ENTRIES, int(descriptor[1]), int(descriptor[2])
-        order = ">" if header.original_encoding[1] is False else "<"
-        if len(data) >= 2 * entries:
-            table = np.frombuffer(data, f"{order}u2", entries)
-            # Some writers give 16-bit tables whose values need only 8.
-            table = table >> 8 if bits > 8 and table.max(initial=0) > 255 else table
-        elif len(data) >= entries:
-            table = np.frombuffer(data, np.uint8, entries)
-        else:
-            return None, 0
-        columns.append(table.astype(np.uint8))
-    return np.stack(columns, axis=1), first
+    """Read a palette, plain or segmented (PS3.3 C.7.9); None if it is missing or broken."""
+    try:
+        entries, first, _ = (int(part) for part in header["RedPaletteColorLookupTableDescriptor"].value)
+        indices = np.arange(first, first + (entries or _ENTRIES))
+        colours = apply_color_lut(indices, header)
+    except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError):
+        return None, 0
+    # Some writers give 16-bit tables whose values need only 8.
+    shift = 8 if colours.dtype.itemsize > 1 and colours.max(initial=0) > 255 else 0
+    return (colours >> shift).astype(np.uint8), first

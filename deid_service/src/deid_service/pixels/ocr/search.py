@@ -2,7 +2,8 @@
 
 Each frame is looked at in several pictures (:mod:`deid_service.pixels.display`) and at two scales, one of them with
 its greys turned round. What one look found is not read again by the next. Frames with equal bytes are looked at once;
-of a frame that differs from the one before in a part only, just that part and its surroundings.
+of a frame that differs from the one before in a part only, just that part and its surroundings. Text that one frame
+has is then looked for at the same place of all others.
 """
 
 from __future__ import annotations
@@ -18,19 +19,21 @@ from numpy.typing import NDArray
 
 from deid_service.pixels.boxes import Box, Regions
 from deid_service.pixels.display import Appearance, View, views
-from deid_service.pixels.ocr.engine import Engine, Word
+from deid_service.pixels.ocr.engine import Engine, Word, is_known
 from deid_service.pixels.ocr.evidence import is_text, prepared_seeds
 
 __all__ = ["Frames", "find_text", "second_look", "text_in_frame"]
 
 Picture = NDArray[np.uint8]
+_Key = tuple[bytes, tuple[Box, ...]]
 
 _OVERLAP: Final = 192
 _AROUND_A_CHANGE: Final = 96
 _FLAT: Final = 8
-_SMALL_LETTERS: Final = 2.0
-_BETWEEN: Final = 1.5
+_SMALL_LETTERS: Final = 1.5
+_CLOSER: Final = 2.0
 _SMALLEST_SIDE: Final = 8
+_SAME: Final = 0.8
 
 
 class Frames(Protocol):
@@ -62,7 +65,7 @@ _LOOKS: Final[dict[str, tuple[_Look, ...]]] = {
     "local": (_Look(turned=True),),
 }
 _OTHER_LOOKS: Final = (_Look(),)
-_SECOND_LOOK: Final = _Look(_BETWEEN)
+_SECOND_LOOK: Final = _Look(_CLOSER)
 _MAIN: Final = ("full", "colour", "window")
 # Letters of a large picture are not tiny: what is looked at closely is a screen's worth of pixels.
 _LARGE: Final = 1_600_000
@@ -150,14 +153,15 @@ def _over_frames(
     reader: Frames, engine: Engine, seeds: Iterable[str], appearance: Appearance, masked: Regions, *, again: bool
 ) -> dict[int, tuple[Word, ...]]:
     wanted = prepared_seeds(seeds)
-    known: dict[tuple[bytes, tuple[Box, ...]], tuple[Word, ...]] = {}
-    found: dict[int, tuple[Word, ...]] = {}
+    known: dict[_Key, tuple[Word, ...]] = {}
+    keys: list[_Key] = []
     before: tuple[NDArray[Any], tuple[Word, ...]] | None = None
+    seen: list[_Seen] = []
     for index in range(reader.number):
         boxes = masked.of(index)
         key = (hashlib.blake2b(reader.raw(index)).digest(), boxes)
-        words = known.get(key)
-        if words is None:
+        keys.append(key)
+        if key not in known:
             frame = reader.decode(index)
             carried, part = _carried(frame, before)
             words = tuple(carried)
@@ -165,9 +169,46 @@ def _over_frames(
                 words += text_in_frame(frame, engine, wanted, appearance, boxes, part, words, again=again)
             known[key] = words
             before = frame, words
-        if words:
-            found[index] = words
-    return found
+            there = [one.word.box for one in seen]
+            seen += [_Seen(word, _cut(frame, word.box).copy()) for word in words if not is_known(word.box, there)]
+    if len(known) > 1:
+        _agree(reader, keys, known, seen)
+    return {index: words for index, key in enumerate(keys) if (words := known[key])}
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A word of some frame, and how it looked there."""
+
+    word: Word
+    values: NDArray[Any]
+
+
+def _agree(reader: Frames, keys: Sequence[_Key], known: dict[_Key, tuple[Word, ...]], seen: Sequence[_Seen]) -> None:
+    """Add to each frame the words that another frame shows at the same place, and that this one shows as well.
+
+    A banner that lossy compression stores a little differently in each frame must not be missed in one of them.
+    """
+    done: set[_Key] = set()
+    for index, key in enumerate(keys):
+        if key in done:
+            continue
+        done.add(key)
+        own = [word.box for word in known[key]]
+        missing = [one for one in seen if not is_known(one.word.box, own)]
+        if missing:
+            frame = reader.decode(index)
+            known[key] += tuple(one.word for one in missing if _looks_like(_cut(frame, one.word.box), one.values))
+
+
+def _looks_like(here: NDArray[Any], there: NDArray[Any]) -> bool:
+    """Tell whether two pieces of the same size show the same, by their correlation."""
+    if here.shape != there.shape:
+        return False
+    one, other = (values.astype(np.float64).ravel() for values in (here, there))
+    one, other = one - one.mean(), other - other.mean()
+    size = float(np.sqrt((one @ one) * (other @ other)))
+    return bool(size > 0 and float(one @ other) >= _SAME * size)
 
 
 def _carried(

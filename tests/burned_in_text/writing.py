@@ -1,0 +1,227 @@
+"""Words burned into a picture: what they say, how they look, and whether a person could read them."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from deid_service.pixels.boxes import Box
+
+FONTS = {
+    "DejaVu Sans": "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf",
+    "DejaVu Sans Bold": "/usr/share/fonts/truetype/dejavu/DejaVuSans-Bold.ttf",
+    "Liberation Sans": "/usr/share/fonts/truetype/liberation/LiberationSans-Regular.ttf",
+    "Liberation Sans Narrow": "/usr/share/fonts/truetype/liberation/LiberationSansNarrow-Regular.ttf",
+    "Liberation Mono": "/usr/share/fonts/truetype/liberation/LiberationMono-Regular.ttf",
+    "Liberation Serif": "/usr/share/fonts/truetype/liberation/LiberationSerif-Regular.ttf",
+}
+SIZES = (8, 10, 12, 14, 18, 24, 32, 40)
+
+READABLE_SIZE = 8
+READABLE_CONTRAST = 40
+READABLE_CONTRAST_TO_NOISE = 3.0
+"""What counts as readable, settled before anything was measured: letters of at least 8 pixels (em), whose grey level
+(or one of whose colours) is at least 40 of 255 from the mean of the ground under and around them, and at least three
+standard deviations of that ground."""
+
+_FAMILY = ("SMITH", "MUELLER", "GARCIA", "OKAFOR", "NGUYEN", "Johnson", "Kowalski", "Rossi", "Lindqvist", "Haddad")
+_GIVEN = ("JOHN", "MARIA", "Anna", "PETER", "Fatima", "WEI", "Carlos", "Ingrid", "SAMUEL", "Chloe")
+_HOSPITALS = ("ST MARY HOSPITAL", "General Clinic", "UNIV MED CTR", "Bethesda North", "Klinikum Sued", "HOSP. CENTRAL")
+
+
+def lines(choose: random.Random) -> list[str]:
+    """Return some lines as devices write them."""
+    family, given = choose.choice(_FAMILY), choose.choice(_GIVEN)
+    day, month, year = choose.randint(1, 28), choose.randint(1, 12), choose.randint(1925, 2019)
+    kinds = [
+        f"{family}^{given}",
+        f"{family}, {given}",
+        f"{given} {family}",
+        f"{day:02}/{month:02}/{year}",
+        f"{year}-{month:02}-{day:02}",
+        f"DOB: {month:02}/{day:02}/{year}",
+        f"ID {choose.randint(10**6, 10**8 - 1)}",
+        f"MRN{choose.randint(10**5, 10**7 - 1)}",
+        f"Acc: {choose.choice('ABCX')}{choose.randint(10**5, 10**6)}",
+        choose.choice(_HOSPITALS),
+        f"Dr. {choose.choice(_FAMILY)}",
+        f"{choose.randint(1, 12)}:{choose.randint(0, 59):02}:{choose.randint(0, 59):02} PM",
+    ]
+    return choose.sample(kinds, choose.randint(3, 8))
+
+
+@dataclass(frozen=True)
+class Style:
+    """How words look.
+
+    Attributes
+    ----------
+    font
+        One of `FONTS`.
+    size
+        Em, in pixels.
+    smooth
+        Whether edges are anti-aliased.
+    turn
+        Degrees counter-clockwise: 0, 90 or 270.
+    colour
+        Red, green, blue; all three equal in a grey image, of 255.
+    plate
+        Colour of a box drawn behind the words, or None.
+    contrast
+        If given, the colour is grey and this far from the mean of the ground, whichever way there is room.
+    """
+
+    font: str = "DejaVu Sans"
+    size: int = 14
+    smooth: bool = True
+    turn: int = 0
+    colour: tuple[int, int, int] = (255, 255, 255)
+    plate: tuple[int, int, int] | None = None
+    contrast: int | None = None
+
+
+@dataclass(frozen=True)
+class Written:
+    """A word in a picture.
+
+    Attributes
+    ----------
+    text
+        What it says.
+    box
+        Around its ink.
+    ink
+        Which pixels of `box` it changed; letters only, no plate.
+    style
+        How it looks.
+    readable
+        By the definition above.
+    """
+
+    text: str
+    box: Box
+    ink: NDArray[np.bool_]
+    style: Style
+    readable: bool
+
+    def left_over(self, boxes: list[Box] | tuple[Box, ...]) -> float:
+        """Return the share of the ink that lies outside all boxes."""
+        left = self.ink.copy()
+        for box in boxes:
+            top, bottom = max(box.top - self.box.top, 0), box.bottom - self.box.top + 1
+            start, end = max(box.left - self.box.left, 0), box.right - self.box.left + 1
+            if bottom > 0 and end > 0:
+                left[top:bottom, start:end] = False
+        return float(left.sum() / max(1, self.ink.sum()))
+
+
+def ink_of(text: str, style: Style) -> NDArray[np.uint8]:
+    """Draw text upright or turned: how much ink each pixel gets, 0 to 255."""
+    font = ImageFont.truetype(FONTS[style.font], style.size)
+    left, top, right, bottom = font.getbbox(text)
+    canvas = Image.new("L", (int(right - left) + 2, int(bottom - top) + 2))
+    draw = ImageDraw.Draw(canvas)
+    draw.fontmode = "L" if style.smooth else "1"
+    draw.text((1 - left, 1 - top), text, fill=255, font=font)
+    return np.rot90(np.asarray(canvas), style.turn // 90).copy()
+
+
+def write(
+    picture: NDArray[np.uint8], texts: list[str], style: Style, choose: random.Random, tries: int = 60
+) -> list[Written]:
+    """Write lines into a picture, in place, where no other line is.
+
+    Parameters
+    ----------
+    picture
+        Shape (rows, columns) or (rows, columns, 3).
+    texts
+        One a line; each word of it counts for itself.
+    style
+        The same for all of them.
+    choose
+        Where they go.
+    tries
+        How often another place is tried before a line is left out.
+
+    Returns
+    -------
+    list of Written
+        The words that found a place.
+    """
+    rows, columns = picture.shape[:2]
+    taken: list[Box] = []
+    written: list[Written] = []
+    for text in texts:
+        whole = ink_of(text, style)
+        height, width = whole.shape
+        if height + 4 >= rows or width + 4 >= columns:
+            continue
+        for _ in range(tries):
+            left, top = choose.randint(2, columns - width - 2), choose.randint(2, rows - height - 2)
+            box = Box(left, top, left + width - 1, top + height - 1)
+            if not any(box.grown(style.size // 2).meets(other) for other in taken):
+                taken.append(box)
+                written += _write_line(picture, text, whole, box, style)
+                break
+    return written
+
+
+def _write_line(
+    picture: NDArray[np.uint8], text: str, whole: NDArray[np.uint8], box: Box, style: Style
+) -> list[Written]:
+    view = picture[box.top : box.bottom + 1, box.left : box.right + 1]
+    if style.plate is not None:
+        view[...] = style.plate if picture.ndim == 3 else style.plate[0]
+    around = box.grown(4).within(*picture.shape[:2])
+    assert around is not None
+    ground = picture[around.top : around.bottom + 1, around.left : around.right + 1].reshape(
+        -1, picture.shape[2] if picture.ndim == 3 else 1
+    )
+    colour = np.array(style.colour if picture.ndim == 3 else style.colour[:1], float)
+    if style.contrast is not None:
+        mean = float(ground.mean())
+        colour[:] = mean + style.contrast if mean < 128 else mean - style.contrast
+    distance, noise = np.abs(colour - ground.mean(axis=0)), ground.std(axis=0)
+    readable = bool(
+        style.size >= READABLE_SIZE
+        and ((distance >= READABLE_CONTRAST) & (distance >= READABLE_CONTRAST_TO_NOISE * noise)).any()
+    )
+    share = whole[..., np.newaxis] / 255.0 if picture.ndim == 3 else whole / 255.0
+    view[...] = np.rint(view * (1 - share) + (colour if picture.ndim == 3 else colour[0]) * share).astype(np.uint8)
+    words = []
+    for ink, word in _split(text, whole, style):
+        ys, xs = np.nonzero(ink)
+        spot = Box(box.left + int(xs.min()), box.top + int(ys.min()), box.left + int(xs.max()), box.top + int(ys.max()))
+        words.append(Written(word, spot, ink[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1], style, readable))
+    return words
+
+
+def _split(text: str, whole: NDArray[np.uint8], style: Style) -> list[tuple[NDArray[np.bool_], str]]:
+    """Tell which ink belongs to which word: what appears when the line is drawn as far as that word."""
+    flat = replace(style, turn=0)
+    upright = np.rot90(whole, -(style.turn // 90))
+    font = ImageFont.truetype(FONTS[style.font], style.size)
+    parts, begin = [], 0
+    for word in text.split():
+        start = text.index(word, begin)
+        begin = start + len(word)
+        offset = font.getbbox(text)[0]
+        first = int(font.getlength(text[:start]) - offset) if start else 0
+        last = int(np.ceil(font.getlength(text[:begin]) - offset)) + 2
+        mask = np.zeros(upright.shape, bool)
+        mask[:, first:last] = upright[:, first:last] >= 64
+        if mask.any():
+            parts.append((np.rot90(mask, flat.turn // 90 + style.turn // 90), word))
+    return parts
+
+
+def available_fonts() -> list[str]:
+    """Return the fonts of `FONTS` that are installed."""
+    return [name for name, path in FONTS.items() if Path(path).exists()]

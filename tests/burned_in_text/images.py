@@ -157,7 +157,7 @@ def _style(look: str, choose: random.Random) -> Style:
         choose.choice(available_fonts()), choose.choice(SIZES), choose.random() < 0.7, choose.choice((0, 0, 0, 90, 270))
     )
     grey = {"white": 255, "grey": choose.choice((130, 170, 200)), "black": 0, "low contrast": 0}.get(look)
-    contrast = choose.randint(40, 60) if look == "low contrast" else None
+    contrast = choose.randint(50, 80) if look == "low contrast" else None
     if grey is not None:
         return Style(plain.font, plain.size, plain.smooth, plain.turn, (grey,) * 3, None, contrast)
     if look == "on a plate":

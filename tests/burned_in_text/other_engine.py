@@ -11,30 +11,34 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-_SCALES = (2,)
-# "One uniform block" and "sparse text in no order".
-_LAYOUTS = ("6", "11")
+_SCALE = 2
 _ALIKE = 0.8
 
 
-def read_with_tesseract(picture: NDArray[np.uint8]) -> set[str]:
-    """Return every word that tesseract sees in a grey picture: enlarged, as it is and with its greys turned round."""
+def read_with_tesseract(picture: NDArray[np.uint8], *, thoroughly: bool = False) -> set[str]:
+    """Return every word that tesseract sees in a grey picture.
+
+    Parameters
+    ----------
+    picture
+        Shape (rows, columns).
+    thoroughly
+        Also with its greys turned round, and also as one block of text, beside words looked for anywhere.
+    """
     words: set[str] = set()
-    for scale in _SCALES:
-        for turned in (False, True):
-            image = Image.fromarray(255 - picture if turned else picture)
-            image = image.resize((image.width * scale, image.height * scale), Image.Resampling.LANCZOS)
-            buffer = BytesIO()
-            image.save(buffer, "PNG")
-            for layout in _LAYOUTS:
-                done = subprocess.run(
-                    ["tesseract", "stdin", "stdout", "--psm", layout, "--dpi", "150", "-l", "eng"],
-                    input=buffer.getvalue(),
-                    capture_output=True,
-                    check=True,
-                    env={"OMP_THREAD_LIMIT": "1", "PATH": os.environ["PATH"]},
-                )
-                words.update(done.stdout.decode().split())
+    for turned, layout in ((False, "11"), (True, "11"), (False, "6"))[: 3 if thoroughly else 1]:
+        image = Image.fromarray(255 - picture if turned else picture)
+        image = image.resize((image.width * _SCALE, image.height * _SCALE), Image.Resampling.LANCZOS)
+        buffer = BytesIO()
+        image.save(buffer, "PNG")
+        done = subprocess.run(
+            ["tesseract", "stdin", "stdout", "--psm", layout, "--dpi", "150", "-l", "eng"],
+            input=buffer.getvalue(),
+            capture_output=True,
+            check=True,
+            env={"OMP_THREAD_LIMIT": "1", "PATH": os.environ["PATH"]},
+        )
+        words.update(done.stdout.decode().split())
     return {plain for word in words if (plain := _plain(word))}
 
 

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import csv
 import zipfile
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import pytest
 from numpy.typing import NDArray
-from pydicom import dcmread
 
-from deid_service.pixels.boxes import Regions
 from deid_service.pixels.display import Appearance, views
-from deid_service.pixels.frames import open_frames
-from deid_service.pixels.ocr import engine
-from deid_service.pixels.ocr.search import Frames, find_text, second_look
-from deid_service.wire import read
+from deid_service.pixels.ocr.search import Frames
 from tests.burned_in_text.other_engine import read_with_tesseract, seen
-from tests.burned_in_text.score import Masked
+from tests.burned_in_text.score import Masked, clean, opened
 
-# US1_J2KR shows the same pixels as US1_UNCR.
-_SAME = "US1_J2KR.dcm"
+# They show what US1_UNCR.dcm and OBXXXX1A.dcm show.
+_SAME = ("US1_J2KR.dcm", "US1_J2KI.dcm", "OBXXXX1A_rle_2frame.dcm")
 
 
 def _transcribed(shared: Path) -> dict[str, list[str]]:
@@ -49,24 +44,21 @@ def _instance(path: Path) -> bytes:
         return archive.read(max(archive.infolist(), key=lambda info: info.file_size))
 
 
-def test_every_transcription_is_unreadable_afterwards(shared_data: Path, tmp_path: Path) -> None:
+@pytest.mark.timeout(900)
+def test_every_transcription_is_unreadable_afterwards(shared_data: Path) -> None:
     transcribed = _transcribed(shared_data)
-    assert len(transcribed) >= 10
+    assert len(transcribed) >= 8
     seen_before = 0
     for name, words in transcribed.items():
         instance = _instance(shared_data / "dicom" / name)
-        reader = open_frames(read(instance))
-        appearance = Appearance.of(dcmread(BytesIO(instance), stop_before_pixels=True), reader.decoded_photometric)
-        frame = 0
-        part = _First(reader)
-        found = find_text(part, engine("local"), (), appearance)
-        regions = Regions(by_frame={index: tuple(word.box for word in some) for index, some in found.items()})
-        assert not second_look(_First(Masked(reader, instance, regions)), engine("local"), (), appearance, regions)
-        before = _read(reader.decode(frame), appearance)
-        after = _read(Masked(reader, instance, regions).decode(frame), appearance)
+        reader, appearance = opened(instance)
+        cleaned = clean(_First(reader), instance, appearance)
+        assert cleaned.passed, name
+        before = _read(reader.decode(0), appearance)
         seen_before += sum(seen(word, before) for word in words)
+        after = _read(Masked(reader, instance, cleaned.last).decode(0), appearance, thoroughly=True)
         assert [word for word in words if seen(word, after)] == [], name
-    assert seen_before >= 30
+    assert seen_before >= 20
 
 
 class _First:
@@ -79,6 +71,6 @@ class _First:
         self.decode = frames.decode
 
 
-def _read(frame: NDArray[Any], appearance: Appearance) -> set[str]:
+def _read(frame: NDArray[Any], appearance: Appearance, *, thoroughly: bool = False) -> set[str]:
     view = next(iter(views(frame, appearance))).image
-    return read_with_tesseract(view if view.ndim == 2 else view.max(axis=2))
+    return read_with_tesseract(view if view.ndim == 2 else view.max(axis=2), thoroughly=thoroughly)

@@ -14,13 +14,14 @@ from tests.burned_in_text.score import by_condition, markdown, outcome, pixels_k
 from tests.burned_in_text.writing import Style, Written
 
 
+@pytest.mark.timeout(900)
 def test_text_in_each_kind_of_pixels_is_found_and_none_is_forwarded(shared_data: Path) -> None:
     outcomes = [outcome(one) for one in burned(shared_data, len(KINDS), seed=3)]
     sums = by_condition(outcomes)
-    whole = sums["all", ""]
+    whole = sums["all", "readable"]
     assert {one.condition["pixels"] for one in outcomes} == set(KINDS)
     assert whole.words >= 25
-    assert whole.recall > 0.99, [miss for one in outcomes for miss in one.misses]
+    assert whole.recall >= 0.99, [miss for one in outcomes for miss in one.misses]
     assert whole.forwarded == 0
     assert "recall" in markdown(sums).splitlines()[0]
 

@@ -22,12 +22,14 @@ FONTS = {
 }
 SIZES = (8, 10, 12, 14, 18, 24, 32, 40)
 
+_INK = 64
 READABLE_SIZE = 8
 READABLE_CONTRAST = 40
 READABLE_CONTRAST_TO_NOISE = 3.0
-"""What counts as readable, settled before anything was measured: letters of at least 8 pixels (em), whose grey level
-(or one of whose colours) is at least 40 of 255 from the mean of the ground under and around them, and at least three
-standard deviations of that ground."""
+"""What counts as readable: letters of at least 8 pixels (em) whose strokes, as drawn, are on average at least 40 grey
+levels of 255 (in one of the colours) from the mean of the ground under and around them, and at least three standard
+deviations of that ground. Of thin, smooth letters no pixel has the full colour, so nominal colours would say too much.
+"""
 
 _FAMILY = ("SMITH", "MUELLER", "GARCIA", "OKAFOR", "NGUYEN", "Johnson", "Kowalski", "Rossi", "Lindqvist", "Haddad")
 _GIVEN = ("JOHN", "MARIA", "Anna", "PETER", "Fatima", "WEI", "Carlos", "Ingrid", "SAMUEL", "Chloe")
@@ -188,7 +190,8 @@ def _write_line(
     if style.contrast is not None:
         mean = float(ground.mean())
         colour[:] = mean + style.contrast if mean < 128 else mean - style.contrast
-    distance, noise = np.abs(colour - ground.mean(axis=0)), ground.std(axis=0)
+    strength = whole[whole >= _INK].mean() / 255
+    distance, noise = strength * np.abs(colour - ground.mean(axis=0)), ground.std(axis=0)
     readable = bool(
         style.size >= READABLE_SIZE
         and ((distance >= READABLE_CONTRAST) & (distance >= READABLE_CONTRAST_TO_NOISE * noise)).any()
@@ -216,7 +219,7 @@ def _split(text: str, whole: NDArray[np.uint8], style: Style) -> list[tuple[NDAr
         first = int(font.getlength(text[:start]) - offset) if start else 0
         last = int(np.ceil(font.getlength(text[:begin]) - offset)) + 2
         mask = np.zeros(upright.shape, bool)
-        mask[:, first:last] = upright[:, first:last] >= 64
+        mask[:, first:last] = upright[:, first:last] >= _INK
         if mask.any():
             parts.append((np.rot90(mask, flat.turn // 90 + style.turn // 90), word))
     return parts

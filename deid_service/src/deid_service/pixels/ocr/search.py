@@ -65,7 +65,7 @@ _LOOKS: Final[dict[str, tuple[_Look, ...]]] = {
     "local": (_Look(turned=True),),
 }
 _OTHER_LOOKS: Final = (_Look(),)
-_SECOND_LOOK: Final = _Look(_CLOSER)
+_SECOND_LOOKS: Final = (_Look(), _Look(_CLOSER))
 _MAIN: Final = ("full", "colour", "window")
 # Letters of a large picture are not tiny: what is looked at closely is a screen's worth of pixels.
 _LARGE: Final = 1_600_000
@@ -76,8 +76,7 @@ def _looks(view: str, rows: int, columns: int, side: int, *, again: bool) -> tup
     if rows * columns > _LARGE:
         overview = _Look(min(1.0, side / max(rows, columns)), turned=True)
         return (_Look(), overview) if view in _MAIN else (overview,)
-    looks = _LOOKS.get(view, _OTHER_LOOKS)
-    return (*looks, _SECOND_LOOK) if again and view in _MAIN else looks
+    return _SECOND_LOOKS if again and view in _MAIN else _LOOKS.get(view, _OTHER_LOOKS)
 
 
 def find_text(
@@ -137,7 +136,7 @@ def second_look(
     Returns
     -------
     dict of int to tuple of Word
-        Text by frame; empty if none is left. By the criterion of :func:`find_text`, at one scale more.
+        Text by frame; empty if none is left. By the criterion of :func:`find_text`, more closely looked at.
 
     Raises
     ------

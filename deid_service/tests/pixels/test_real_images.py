@@ -50,6 +50,14 @@ def test_known_text_is_black_and_little_else(
     assert (changed.any(axis=2) if changed.ndim == 3 else changed).mean() < most
 
 
+def test_large_words_in_colour_are_black(shared_data: Path) -> None:
+    _, outcome, copy = cleaned(shared_data / "dicom" / "malformed" / "pydicom" / "GDCMJ2K_TextGBR.dcm")
+    assert outcome.pixels is not None
+    assert outcome.pixels.second_look == "nothing left"
+    after = open_frames(copy).decode(0).astype(int)
+    assert (after.max(axis=2) - after.min(axis=2)).max() < 60  # grey and black: red, green and blue are gone
+
+
 @pytest.mark.filterwarnings("ignore")  # pydicom warns of the values in real files
 @pytest.mark.parametrize("name", WITHOUT_TEXT)
 def test_what_holds_no_text_keeps_its_pixel_bytes(shared_data: Path, name: str) -> None:

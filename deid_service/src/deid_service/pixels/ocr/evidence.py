@@ -35,6 +35,8 @@ _LONG: Final = 5
 _SHORT_HEIGHT: Final = 40
 _TALLEST: Final = 80
 _ROUND: Final = frozenset("0o8deqcgpbu69")
+_STROKES: Final = frozenset("0o8qcpbu691ilj7tfv")
+_CERTAIN: Final = 0.99
 _SHORTEST_SEED: Final = 3
 
 
@@ -66,6 +68,8 @@ def is_text(word: Word, seeds: Collection[str], area: int) -> bool:
         return word.confidence >= _LONE and word.detection >= _LONE_DETECTED and long <= _LONE_HEIGHT
     if long < _NARROWEST_LETTER * len(letters) * short:
         return False
+    if len(letters) >= _SHORT and word.confidence >= _CERTAIN and not _STROKES.issuperset(letters):
+        return True  # however large
     if width * height > _HUGE_SHARE * area:
         return len(letters) >= _LONG and word.confidence >= _LONE and not _ROUND.issuperset(letters)
     if len(letters) <= _SHORT and short > _SHORT_HEIGHT:

@@ -204,6 +204,34 @@ def test_pixels_that_cannot_be_decoded_are_refused_under_a_pixel_rule(picture: P
     assert refusal.value.reason_code == "pixels_not_decodable"
 
 
+def test_an_engine_that_cannot_look_holds_the_instance_back(picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RPACS_OCR_THREADS", "many")
+    engine.cache_clear()
+    try:
+        with pytest.raises(Refused) as refusal:
+            cleaned("RemoveBurnedInAnnotations: {Type: OCR}", picture(noise()))
+    finally:
+        engine.cache_clear()
+    assert refusal.value.reason_code == "ocr_failed"
+    assert "RPACS_OCR_THREADS" in refusal.value.message
+
+
+def test_a_mask_does_not_follow_from_one_instance_of_a_series_to_the_next(picture: Picture) -> None:
+    rules = load_rules(
+        "ScopeToForward: {Labels: ALL}\nProfile: {Name: Basic, Options: [CleanPixelData]}\n"
+        "Transformations: [{Scope: {Labels: ALL}, AddTags: {Tag: PatientComments, VR: LT, Value: x}}]\n"
+    )
+    deidentifier = Deidentifier(rules, KEY)
+    suspected, other = picture(noise(), BurnedInAnnotation="YES"), picture(noise().astype(np.uint16), **SLICE)
+    for data, says in ((suspected, "NO"), (other, None), (suspected, "NO")):
+        outcome = deidentifier.clean(data)
+        assert isinstance(outcome, Cleaned)
+        dataset = dcmread(BytesIO(outcome.data))
+        assert dataset.get("BurnedInAnnotation") == says
+        codes = [item.CodeValue for item in dataset.DeidentificationMethodCodeSequence]
+        assert ("113101" in codes) == (says is not None)
+
+
 def test_the_same_instance_gives_the_same_bytes(picture: Picture) -> None:
     data = picture(np.stack([written_on(noise()[0], "Mustermann")]))
     rules = "RemoveBurnedInAnnotations: {Type: OCR}"

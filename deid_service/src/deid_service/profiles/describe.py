@@ -42,7 +42,8 @@ This page is made from the code: `python -m deid_service.profiles.describe docs/
 The package brings three rules files along, in `deid_service/src/deid_service/rules/`:
 
 - `research.yaml`, the built-in rules: the Basic Profile with {research}.
-- `basic.yaml`, the strictest: the Basic Profile alone; the patient's name and ID are pseudonyms.
+- `basic.yaml`, the strictest: the Basic Profile with `CleanPixelData` and no option that keeps anything; the patient's
+  name and ID are pseudonyms.
 - `minimal.yaml`, what the older system came with: new identifiers for studies, series and instances and nothing else.
   It is no de-identification.
 

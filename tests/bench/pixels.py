@@ -24,7 +24,7 @@ from tests.bench.rows import Row
 
 _SHARED = Path(__file__).parents[3] / "shared" / "data" / "dicom"
 _COMMAND = "python -m tests.bench pixels"
-_ROUNDS = 3
+_ROUNDS = 2
 _DUKE_SHARE = 1.5
 # A frame with text for each common size; the smaller ones are its corners.
 _FRAMES = {
@@ -34,7 +34,7 @@ _FRAMES = {
     "1955x1841": ("cr/RG1_J2KI.dcm", 1955, 1841),
     "3062x2394": ("mg/GH133.dcm", 3062, 2394),
 }
-_READ_IN_SAMPLE = 40
+_READ_IN_SAMPLE = 30
 
 
 def run() -> list[Row]:

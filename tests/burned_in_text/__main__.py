@@ -26,7 +26,7 @@ def main() -> None:
         outcomes.append(outcome(one))
         for miss in outcomes[-1].misses:
             print(f"{len(outcomes) - 1}: {miss}", flush=True)
-    table = markdown(by_condition(outcomes))
+    table = f"{len(outcomes)} instances (seed {options.seed}):\n\n{markdown(by_condition(outcomes))}"
     kept = pixels_kept(_SHARED, options.plain, options.seed)
     for name, share in kept:
         if share < 1:

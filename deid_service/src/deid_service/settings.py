@@ -10,6 +10,7 @@ variable                       meaning
 ``RPACS_PSEUDONYM_KEY_FILE``   path of the pseudonym key (``rpacs-deid keygen`` makes one)
 ``RPACS_INBOX``                optional: folder whose files are uploaded to the ingest Orthanc
 ``RPACS_INBOX_REFUSED``        needed with ``RPACS_INBOX``: where files go that are not DICOM
+``RPACS_OCR_THREADS``          optional: threads that one process may use to read text in pixels; 1 unless set
 =============================  ========================================================================================
 
 The environment rather than the command line, because other users of a machine can read a process's arguments.

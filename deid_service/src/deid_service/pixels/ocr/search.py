@@ -396,9 +396,9 @@ def _shifted(box: Box, right: int, down: int) -> Box:
 
 
 def _with_margin(box: Box) -> Box:
-    """Grow a box so that accents, tails and soft edges of letters lie in it, and at both ends half a letter."""
+    """Grow a box so that accents, tails and soft edges of letters lie in it, and at both ends more than a letter."""
     width, height = box.right - box.left + 1, box.bottom - box.top + 1
     around = max(2, round(0.15 * min(width, height)))
-    along = max(around, round(0.4 * min(width, height)))
+    along = max(around, round(0.6 * min(width, height)))
     across_it, down_it = (along, around) if width >= height else (around, along)
     return Box(box.left - across_it, box.top - down_it, box.right + across_it, box.bottom + down_it)

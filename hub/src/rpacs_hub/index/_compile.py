@@ -97,11 +97,14 @@ class Compiled:
         Common table expressions that it refers to.
     parameters
         Values of its placeholders; the statement around it adds its own.
+    path_ids
+        Numbers of tag paths, of those that were asked for.
     """
 
     part: _Part
     tables: list[str]
     parameters: Parameters = field(repr=False)
+    path_ids: dict[str, int] = field(repr=False)
 
     def include(self, other: Compiled) -> None:
         """Take in the tables and values of another query, compiled with a prefix of its own."""
@@ -146,6 +149,7 @@ async def compile_query(
     visible: Visible,
     extra_paths: Iterable[str] = (),
     prefix: str = "",
+    also: Iterable[str] = (),
 ) -> Compiled:
     """Compile a query together with what may be seen.
 
@@ -162,6 +166,8 @@ async def compile_query(
         this order.
     prefix
         Begins the names of tables and placeholders, so that two compiled queries can be parts of one statement.
+    also
+        Tag paths whose numbers the caller wants to know.
 
     Returns
     -------
@@ -173,7 +179,7 @@ async def compile_query(
     extra = list(extra_paths)
     names = list(dict.fromkeys(_path(one) for one in conditions))
     names += [SOP_PATHS[name] for name in names if name in SOP_PATHS]
-    path_ids = await _path_ids(connection, [*extra, *names])
+    path_ids = await _path_ids(connection, [*extra, *names, *also])
     positions: dict[str, int] = {}
     asked = [path_ids.get(name, 0) for name in extra]
     for name in names:
@@ -200,7 +206,7 @@ async def compile_query(
         "WHEN idx(s.partial, u.p) > 0 THEN -2 WHEN idx(s.varying, u.p) > 0 THEN -1 ELSE 0 END "
         f"FROM unnest(%({prefix}paths)s::int[]) WITH ORDINALITY u (p, o) ORDER BY o) AS k FROM pacs.pathset s)"
     )
-    return Compiled(wanted, [pathsets, *leaves.tables], parameters)
+    return Compiled(wanted, [pathsets, *leaves.tables], parameters, path_ids)
 
 
 async def _path_ids(connection: psycopg.AsyncConnection[Any], names: list[str]) -> dict[str, int]:
@@ -321,11 +327,12 @@ class _Leaves:
             for number, (_, ids) in enumerate(tried)
         ]
         # Compared row by row, lists of contents would take longer than everything else.
-        await self._connection.execute("SET LOCAL enable_seqscan = off")
-        cursor = await self._connection.execute(" UNION ALL ".join(selects).encode(), values)
-        few = {tried[number][0]: blocks for number, blocks in await cursor.fetchall() if len(blocks) <= _MOST_BLOCKS}
-        await self._connection.execute("SET LOCAL enable_seqscan = on")
-        return few
+        async with self._connection.pipeline():
+            await self._connection.execute("SET LOCAL enable_seqscan = off")
+            cursor = await self._connection.execute(" UNION ALL ".join(selects).encode(), values)
+            await self._connection.execute("SET LOCAL enable_seqscan = on")
+            found_blocks = await cursor.fetchall()
+        return {tried[number][0]: blocks for number, blocks in found_blocks if len(blocks) <= _MOST_BLOCKS}
 
     async def _look_up(self, conditions: list[Condition]) -> dict[Condition, _Found]:
         values = Parameters()

@@ -286,12 +286,14 @@ def _column(key: SortKey, paths: Sequence[str], parameters: Parameters) -> tuple
     position = paths.index(f"{tag_of(key.column):08X}") + 1
     at, numeric = f"kb.k[{position}]", is_numeric(key.column)
     constant = f"(CASE WHEN {at} > 0 THEN {_first_value(f'kb.vals[{at}]', numeric, parameters)} END)"
+    # Only places that match are looked at; the others keep theirs in the array.
+    matching = "CASE WHEN b.hits IS NULL OR u.o = ANY(b.hits) THEN"
     from_ids = (
-        f"(SELECT array_agg({_first_value('u.i', numeric, parameters)} ORDER BY u.o) "  # noqa: S608
+        f"(SELECT array_agg({matching} {_first_value('u.i', numeric, parameters)} END ORDER BY u.o) "  # noqa: S608
         "FROM unnest(v.ids) WITH ORDINALITY u (i, o))"
     )
     from_contents = (
-        f"(SELECT array_agg({_first_of('u.c', numeric, parameters)} ORDER BY u.o) "  # noqa: S608
+        f"(SELECT array_agg({matching} {_first_of('u.c', numeric, parameters)} END ORDER BY u.o) "  # noqa: S608
         "FROM jsonb_array_elements(v.contents::jsonb) WITH ORDINALITY u (c, o))"
     )
     by_place = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rpacs_hub.index._blocks import read_drafts
@@ -25,7 +25,9 @@ _VARYING = "SELECT block_pk, path_id, ids, contents FROM pacs.vary WHERE block_p
 _UIDS = "SELECT block_pk, ord, sop_uid FROM pacs.instance WHERE block_pk = ANY(%s)"
 
 
-async def read_rows(connection: Any, places: Sequence[Place], columns: Sequence[str]) -> list[dict[str, Any]]:
+async def read_rows(
+    connection: Any, places: Sequence[Place], columns: Sequence[str], path_ids: Mapping[str, int]
+) -> list[dict[str, Any]]:
     """Return what is shown of each instance.
 
     Parameters
@@ -36,6 +38,8 @@ async def read_rows(connection: Any, places: Sequence[Place], columns: Sequence[
         Which instances.
     columns
         Keywords of the dictionary.
+    path_ids
+        Numbers of the columns' tags, of those that occur.
 
     Returns
     -------
@@ -47,11 +51,7 @@ async def read_rows(connection: Any, places: Sequence[Place], columns: Sequence[
         return rows
     blocks = sorted({block for block, _ in places})
     names = {f"{tag_of(column):08X}": column for column in columns}
-    cursor = await connection.execute(
-        "SELECT path_id, path FROM pacs.path WHERE md5(path) = ANY(ARRAY(SELECT md5(n) FROM unnest(%s::text[]) n))",
-        (list(names),),
-    )
-    paths = dict(await cursor.fetchall())
+    paths = {path_ids[name]: name for name in names if name in path_ids}
     held = dict(await (await connection.execute(_HELD, (list(paths), blocks))).fetchall())
     varying: dict[tuple[int, int], Sequence[Any]] = {}
     if wanted := [path for n, path in enumerate(paths) if any(values[n] == -1 for values in held.values())]:

@@ -17,7 +17,16 @@ import psycopg_pool
 
 import dicom_query
 from rpacs_hub.errors import DatabaseUnavailable, SearchRefused, SearchTooSlow
-from rpacs_hub.index._columns import COUNTED, DEFAULT_COLUMNS, DEFAULT_SORT, Level, SortKey, check_columns, is_numeric
+from rpacs_hub.index._columns import (
+    COUNTED,
+    DEFAULT_COLUMNS,
+    DEFAULT_SORT,
+    Level,
+    SortKey,
+    check_columns,
+    is_numeric,
+    tag_of,
+)
 from rpacs_hub.index._compile import Parameters, compile_query
 from rpacs_hub.index._cursor import decode_cursor, encode_cursor, search_digest
 from rpacs_hub.index._identity import pack_id, unpack_id
@@ -36,9 +45,10 @@ MAX_COLUMNS = 60
 _MAX_SORT = 8
 
 _SETTINGS = (
-    "SELECT set_config('statement_timeout', %s, true), set_config('jit', 'off', true), "
-    "set_config('work_mem', '64MB', true), set_config('search_path', 'pacs, public', true)"
+    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = {:d}; "
+    "SET LOCAL jit = off; SET LOCAL work_mem = '64MB'; SET LOCAL search_path = pacs, public"
 )
+"""In one statement, for each takes a round trip."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +192,9 @@ class Index:
         after = decode_cursor(search.cursor, digest, numeric) if search.cursor else None
         counted = [column for column in columns if column in COUNTED[level]]
         async with self._reading() as connection:
-            compiled = await compile_query(connection, search.query, visible, sort_paths(level, sort))
+            from_files = [column for column in columns if column not in counted]
+            shown = [f"{tag_of(column):08X}" for column in from_files]
+            compiled = await compile_query(connection, search.query, visible, sort_paths(level, sort), also=shown)
             counts = None
             if sorted_by := list(dict.fromkeys(key.column for key in sort if key.column in COUNTED[level])):
                 seen = await compile_query(connection, None, visible, prefix="c_")
@@ -195,8 +207,8 @@ class Index:
             found = [row for row in found if row[1] is not None]
             more = len(found) > search.limit
             found = found[: search.limit]
-            from_files = [column for column in columns if column not in counted]
-            held = await read_rows(connection, [(row[2] >> 16, row[2] & 65535) for row in found], from_files)
+            places = [(row[2] >> 16, row[2] & 65535) for row in found]
+            held = await read_rows(connection, places, from_files, compiled.path_ids)
             aggregates = await self._aggregates(connection, level, counted, [row[1] for row in found], visible)
         rows = []
         for row, values in zip(found, held, strict=True):
@@ -336,8 +348,7 @@ class Index:
         )
         try:
             async with self._pool.connection() as connection, connection.transaction():
-                await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                await connection.execute(_SETTINGS, (str(max(1, int(self._timeout * 1000))),))
+                await connection.execute(_SETTINGS.format(max(1, int(self._timeout * 1000))).encode())
                 # Each statement has the time limit of the server; all together have it here.
                 async with asyncio.timeout(self._timeout):
                     yield connection

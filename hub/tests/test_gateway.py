@@ -19,6 +19,7 @@ def test_me_says_who_i_am_and_why_i_may_see_what(archive):
             "description": "Computed tomography",
             "via": {"users": [], "groups": ["ct-researchers"]},
             "filter": "Modality StrEquals CT",
+            "access_reason": None,
         }
     ]
     assert archive.served.get("me", archive.nora).json()["profiles"] == []

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import mmap
+import threading
 from io import BytesIO
 from typing import Final
 
@@ -30,7 +31,7 @@ from deid_service._cleaning import (
 )
 from deid_service._memory import Memory
 from deid_service.descriptors import identifiers_of
-from deid_service.errors import Refused
+from deid_service.errors import CleaningStoppedError, Refused
 from deid_service.outcomes import Cleaned, Discarded
 from deid_service.pixels.cleaning import PixelWork
 from deid_service.pixels.elsewhere import without_hidden
@@ -65,13 +66,17 @@ class Deidentifier:
         self._key = key
         self._memory = Memory()
 
-    def clean(self, data: bytes | bytearray | memoryview | mmap.mmap) -> Cleaned | Discarded:
+    def clean(
+        self, data: bytes | bytearray | memoryview | mmap.mmap, *, stop: threading.Event | None = None
+    ) -> Cleaned | Discarded:
         """Clean one instance.
 
         Parameters
         ----------
         data : bytes, memoryview or mmap
             A DICOM file (PS3.10). The copy of a mapped file needs memory for its header only, not for its pixels.
+        stop : threading.Event, optional
+            Once it is set, the search of frames for text, which can take minutes, is broken off.
 
         Returns
         -------
@@ -81,12 +86,14 @@ class Deidentifier:
         Raises
         ------
         Refused
-            If a clean copy cannot be made or trusted: quarantine the instance. Nothing else is ever raised, and the
-            message holds no value of the instance.
+            If a clean copy cannot be made or trusted: quarantine the instance. Nothing else is ever raised without
+            `stop`, and the message holds no value of the instance.
+        CleaningStoppedError
+            If `stop` was set before it was known what becomes of the instance.
         """
         try:
-            return self._clean(as_data(data))
-        except Refused:
+            return self._clean(as_data(data), stop)
+        except (Refused, CleaningStoppedError):
             raise
         except SpoolError as error:
             raise Refused("too_large", str(error)) from None
@@ -99,7 +106,7 @@ class Deidentifier:
             _LOG.error("unexpected %s in %s", type(error).__name__, place)
             raise Refused("internal_error", f"unexpected {type(error).__name__} in {place}") from None
 
-    def _clean(self, data: Data) -> Cleaned | Discarded:
+    def _clean(self, data: Data, stop: threading.Event | None) -> Cleaned | Discarded:
         source = read(data)
         values = _header_values(source)
         labels = self.rules.labels_of(lambda: dataset_of(data))
@@ -117,7 +124,7 @@ class Deidentifier:
         source = without_hidden(source, plan.pixels)
         if plan.keeps_graphics:
             refuse_handwriting(source)
-        pixels = PixelWork(source, plan.pixels, lambda: seeds_of(identifiers_of(source)))
+        pixels = PixelWork(source, plan.pixels, lambda: seeds_of(identifiers_of(source)), stop)
         work = Cleaning(source, plan, self._key, _identity(values), self._memory, pixels)
         return work.finish(labels)
 

@@ -13,6 +13,7 @@
     ├── SourceError        a location that does not exist or cannot be read (`deid_service.sending`)
     ├── DestinationError   a destination that cannot be used
     ├── ServiceError       the service's own: see `deid_service.pipeline.errors`
+    ├── CleaningStoppedError   somebody asked to stop while an instance was under way: nothing is known of it
     └── Refused            one instance that cannot be cleaned: quarantine it, never forward it
 
 No message of :class:`Refused` holds a value of the instance: it may be logged, stored and shown.
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "REFUSAL_REASONS",
+    "CleaningStoppedError",
     "DeidError",
     "InputError",
     "KeyFileError",
@@ -130,6 +132,10 @@ class KeyFileError(DeidError):
 
 class InputError(DeidError):
     """A folder of originals that cannot be looked into."""
+
+
+class CleaningStoppedError(DeidError):
+    """Somebody asked to stop while an instance was under way: nothing is known of it, and it is to be done again."""
 
 
 class OutputError(DeidError):

@@ -170,7 +170,7 @@ def test_research_orthanc_that_changes_what_it_receives_is_noticed(client, ortha
 
 def test_unexpected_errors_leave_no_text_of_theirs(caplog):
     class Broken:
-        def clean(self, _):
+        def clean(self, _, **__):
             raise ValueError("Doe^Jane")
 
     with caplog.at_level(logging.INFO):
@@ -199,7 +199,7 @@ def test_a_batch_that_takes_long_is_closed_and_the_rest_left_to_others(
 
 def test_refusal_is_a_reason_for_quarantine():
     class Refusing:
-        def clean(self, _):
+        def clean(self, _, **__):
             raise Refused("malformed")
 
     assert _clean(RulesInForce(Refusing(), "digest"), "some-id", b"").reason == "malformed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +17,7 @@ from pydicom.sequence import Sequence
 
 from deid_service import Cleaned, Deidentifier, PseudonymKey, Refused, load_rules
 from deid_service.cli import main
+from deid_service.errors import CleaningStoppedError
 from deid_service.pixels.ocr import engine
 from deid_service.wire import read
 
@@ -214,6 +216,16 @@ def test_an_engine_that_cannot_look_holds_the_instance_back(picture: Picture, mo
         engine.cache_clear()
     assert refusal.value.reason_code == "ocr_failed"
     assert "RPACS_OCR_THREADS" in refusal.value.message
+
+
+def test_a_search_for_text_can_be_broken_off_and_nothing_else_is(picture: Picture) -> None:
+    stop = threading.Event()
+    stop.set()
+    entry = "Transformations: [{Scope: {Labels: ALL}, RemoveBurnedInAnnotations: {Type: OCR}}]"
+    deidentifier = Deidentifier(load_rules(f"ScopeToForward: {{Labels: ALL}}\n{entry}\n"), KEY)
+    with pytest.raises(CleaningStoppedError):
+        deidentifier.clean(picture(noise(2)), stop=stop)
+    assert isinstance(deidentifier.clean(picture(noise().astype(np.uint16), **SLICE), stop=stop), Cleaned)
 
 
 def test_a_mask_does_not_follow_from_one_instance_of_a_series_to_the_next(picture: Picture) -> None:

@@ -24,7 +24,7 @@ import psycopg_pool
 from deid_service._buffers import Data, SpoolError, size_of
 from deid_service._orthanc import Orthanc
 from deid_service.engine import Cleaned, Discarded
-from deid_service.errors import Refused
+from deid_service.errors import CleaningStoppedError, Refused
 from deid_service.journal import Journal, JournalledMapping
 from deid_service.pipeline.errors import (
     InterruptedBatchError,
@@ -72,7 +72,7 @@ class Worker:
         self._stop = threading.Event()
 
     def stop(self) -> None:
-        """Finish the instances under way and put the rest back."""
+        """Finish the instances under way, but for those whose frames are searched for text, and put the rest back."""
         self._stop.set()
 
     async def clean_batch(
@@ -201,7 +201,11 @@ class Worker:
             if original is None:
                 result.gone.append(orthanc_id)
                 continue
-            outcome = _clean(rules, orthanc_id, original)
+            try:
+                outcome = _clean(rules, orthanc_id, original, self._stop)
+            except CleaningStoppedError:
+                todo.insert(0, orthanc_id)
+                break
             del original
             if isinstance(outcome, QuarantineReason):
                 result.quarantined[orthanc_id] = outcome
@@ -238,9 +242,13 @@ class Worker:
         result.left += waiting
 
 
-def _clean(rules: RulesInForce, orthanc_id: str, original: Data) -> Cleaned | Discarded | QuarantineReason:
+def _clean(
+    rules: RulesInForce, orthanc_id: str, original: Data, stop: threading.Event | None = None
+) -> Cleaned | Discarded | QuarantineReason:
     try:
-        return rules.deidentifier.clean(original)
+        return rules.deidentifier.clean(original, stop=stop)
+    except CleaningStoppedError:
+        raise
     except Refused as refusal:
         return QuarantineReason(refusal.reason_code, refusal.message)
     except MemoryError:

@@ -11,13 +11,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from io import BytesIO
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
+from numpy.typing import NDArray
 from pydicom.filereader import read_dataset
 
-from deid_service.errors import Refused
+from deid_service.errors import CleaningStoppedError, Refused
 from deid_service.outcomes import FoundBoxes, PixelReport
 from deid_service.pixels.boxes import Box, Regions
 from deid_service.pixels.frames import FrameReader, open_frames
@@ -47,13 +48,28 @@ _T = TypeVar("_T")
 _Words = Mapping[int, tuple["Word", ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Reader:
+class _Reader(NamedTuple):
     """Who looks for text in an instance, and for what besides."""
 
     engine: Engine
     seeds: frozenset[str]
     appearance: Appearance
+
+
+class _Frames:
+    """Frames that are handed out until somebody asks to stop."""
+
+    def __init__(self, frames: FrameReader, stop: threading.Event | None) -> None:
+        self._frames, self._stop = frames, stop
+        self.number = frames.number
+
+    def raw(self, index: int) -> bytes | memoryview:
+        if self._stop is not None and self._stop.is_set():
+            raise CleaningStoppedError("the search for text was broken off")
+        return self._frames.raw(index)
+
+    def decode(self, index: int) -> NDArray[Any]:
+        return self._frames.decode(index)
 
 
 class PixelWork:
@@ -67,6 +83,8 @@ class PixelWork:
         In force for it.
     seeds : callable
         Returns what its header says about the patient; called only if text is looked for.
+    stop : threading.Event, optional
+        Breaks off the search for text between two frames.
 
     Attributes
     ----------
@@ -80,9 +98,18 @@ class PixelWork:
     Refused
         ``encapsulated_document`` or ``burned_in_text_possible`` if the instance may name the patient and no rule looks
         there or finds where; ``pixels_not_decodable``; ``ocr_failed``.
+    CleaningStoppedError
+        If `stop` was set.
     """
 
-    def __init__(self, source: Source, rules: PixelRules, seeds: Callable[[], Iterable[str]]) -> None:
+    def __init__(
+        self,
+        source: Source,
+        rules: PixelRules,
+        seeds: Callable[[], Iterable[str]],
+        stop: threading.Event | None = None,
+    ) -> None:
+        self._stop = stop
         self._source = source
         self._rules = rules
         self._seeds = seeds
@@ -140,7 +167,7 @@ class PixelWork:
         frames = open_frames(self._source)
         reader = self._reader(name, frames)
         started = time.monotonic()
-        found = _looking(lambda: find_text(frames, reader.engine, reader.seeds, reader.appearance, self.regions))
+        found = _looking(lambda: find_text(_Frames(frames, self._stop), *reader, self.regions))
         _tell(frames.number, started)
         self._add_words(found, frames)
         self.report = replace(self.report, frames=frames.number, second_look="nothing found")
@@ -195,7 +222,7 @@ class PixelWork:
         frames = open_frames(copy)
         reader = self._reader(self._rules.engine or _DEFAULT_ENGINE, frames)
         started = time.monotonic()
-        left = _looking(lambda: second_look(frames, reader.engine, reader.seeds, reader.appearance, masked))
+        left = _looking(lambda: second_look(_Frames(frames, self._stop), *reader, masked))
         _tell(frames.number, started)
         looks = self.report.looks + 1
         black = sum(1 for index in range(frames.number) if masked.of(index))

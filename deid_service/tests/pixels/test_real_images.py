@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from deid_service import Cleaned, Deidentifier, PseudonymKey, default_rules_path, load_rules
+from deid_service import Cleaned, Deidentifier, PseudonymKey, Refused, default_rules_path, load_rules
 from deid_service.pixels.frames import open_frames
 from deid_service.wire import Source, read
 
@@ -68,3 +69,33 @@ def test_what_holds_no_text_keeps_its_pixel_bytes(shared_data: Path, name: str) 
         next(one.value(element) for element in one.elements if element.tag == 0x7FE00010) for one in (source, copy)
     )
     assert before == after
+
+
+@pytest.mark.filterwarnings("ignore")  # pydicom warns of the values in real files
+def test_boxes_are_blacked_out_in_every_form_of_pixels_that_occurs(shared_data: Path) -> None:
+    rules = (
+        "ScopeToForward: {Labels: ALL}\nProfile: {Name: Basic}\nTransformations:\n  - Scope: {Labels: ALL}\n"
+        "    RemoveBurnedInAnnotations: {Type: Manual, BoxCoordinates: [[1, 1, 5, 3], [4, 2, 9, 9]]}\n"
+        "    SuspectedPixels: PassUnchecked\n"
+    )
+    deidentifier = Deidentifier(load_rules(rules), PseudonymKey(bytes(range(32))))
+    counts: Counter[str] = Counter()
+    for path in sorted((shared_data / "dicom").rglob("*")):
+        if not path.is_file():
+            continue
+        data = path.read_bytes()
+        try:
+            outcome = deidentifier.clean(data)
+        except Refused as refusal:
+            counts[refusal.reason_code] += 1
+            continue
+        assert isinstance(outcome, Cleaned)
+        assert outcome.pixels is not None
+        if outcome.pixels.found:
+            counts["masked"] += 1
+            counts["same syntax"] += read(data).transfer_syntax == read(outcome.data).transfer_syntax
+    assert counts["masked"] >= 268
+    assert counts["same syntax"] >= 245
+    assert counts["pixels_not_decodable"] <= 3
+    known = {"not_dicom", "dicomdir", "missing_uid", "malformed", "pixels_not_decodable", "masked", "same syntax"}
+    assert counts.keys() <= known

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import deid, exports, masking, memory, pipeline, pixels, search
+from tests.bench import deid, exports, indexing, masking, memory, pipeline, pixels, search
 from tests.bench.rows import Row, print_table, write_rows
 
 BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
@@ -17,6 +17,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "pipeline": pipeline.run,
     "pixels": pixels.run,
     "export": exports.run,
+    "index": indexing.run,
     "search": search.run,
 }
 

@@ -219,6 +219,9 @@ def rules_files(draw: st.DrawFn) -> str:
                 entry[name] = draw(_one_or_more(rule))
         if draw(st.integers(0, 9)) == 0:
             entry["Transcode"] = draw(st.sampled_from(sorted(TARGETS)))
+        if draw(st.integers(0, 4)) == 0:
+            entry["RemoveBurnedInAnnotations"] = draw(_one_or_more(_boxes()))
+            entry["SuspectedPixels"] = "PassUnchecked"  # to look at what was masked takes long
         if len(entry) > 1:
             entries.append(dict(draw(st.permutations(list(entry.items())))))
     if not entries or draw(st.booleans()):
@@ -227,6 +230,15 @@ def rules_files(draw: st.DrawFn) -> str:
         sections["Transformations"] = entries
     ordered = dict(draw(st.permutations(list(sections.items()))))
     return yaml.safe_dump(ordered, sort_keys=False, default_flow_style=draw(st.sampled_from((None, True, False))))
+
+
+@st.composite
+def _boxes(draw: st.DrawFn) -> dict[str, Any]:
+    boxes = []
+    for _ in range(draw(st.integers(1, 3))):
+        left, top = draw(st.integers(0, 50)), draw(st.integers(0, 50))
+        boxes.append([left, top, left + draw(st.integers(0, 20)), top + draw(st.integers(0, 20))])
+    return {"Type": "Manual", "BoxCoordinates": boxes[0] if len(boxes) == 1 and draw(st.booleans()) else boxes}
 
 
 def _as_filter(query: str) -> dict[str, str]:

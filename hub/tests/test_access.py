@@ -21,6 +21,7 @@ FOREIGN = {
     ("GET", "facets"): (200, 200, 200),
     ("GET", "explain-query"): (200, 200, 200),
     ("GET", "complete"): (200, 200, 200),
+    ("GET", "explain"): (200, 404, 404),
     ("GET", "instances/{uid}/tags"): (200, 404, 404),
     ("GET", "instances/{uid}/file"): (200, 404, 404),
     ("GET", "instances/{uid}/frames/{n}"): (200, 404, 404),
@@ -104,6 +105,8 @@ def asking(archive, tmp_path_factory):
             params = (
                 {"query": f"SOPInstanceUID StrEquals {uid}", "level": "instance"} if path in ("search", "count") else {}
             )
+            if path == "explain":
+                params = {"uid": uid}
             if path == "facets":
                 params = {"tag": "SOPInstanceUID", "level": "instance"}
             if path in ("dicom-web/studies", "dicom-web/series", "dicom-web/instances"):

@@ -88,6 +88,12 @@ def test_help_fits_its_schemas(archive, fits):
     fits(wrong.json(), "/components/schemas/QueryError")
 
 
+def test_explanations_fit_their_schema(archive, fits):
+    for uid in (archive.ct[0].SOPInstanceUID, archive.ct[0].SeriesInstanceUID, archive.ct[0].StudyInstanceUID):
+        for user in (archive.ada, archive.clara):
+            fits(archive.served.get("explain", user, uid=str(uid)).json(), "/components/schemas/Explanation")
+
+
 def test_answers_fit_their_schemas(archive, fits):
     uid = str(archive.ct[0].SOPInstanceUID)
     get, post, ada = archive.served.get, archive.served.post, archive.ada

@@ -25,6 +25,7 @@ from rpacs_hub.permissions import (
     parse_permissions,
     visible_to,
 )
+from rpacs_hub.permissions._words import difference
 
 OLDER = """
 Profiles:
@@ -151,12 +152,76 @@ def test_the_decision_says_why():
         found = decide(permissions, actor, Action.READ_FILE, Instance("1.2", documents[modality]))
         return found.allowed, [reason.text for reason in found.reasons]
 
-    assert ask(clara, "CT") == (True, ["CT only: the instance matches Modality StrEquals CT"])
-    assert ask(clara, "MR") == (False, ["CT only: the instance does not match Modality StrEquals CT"])
-    assert ask(ada, "MR") == (True, ["Everything: shows every instance."])
-    assert ask(nora, "CT") == (False, ["You hold no profile, so you see nothing."])
+    through = "CT only, through group ct-researchers"
+    assert ask(clara, "CT") == (True, [f'{through}: shows instances where Modality is "CT", as this one does.'])
+    assert ask(clara, "MR") == (False, [f'{through}: needs that Modality is "CT"; this one has Modality MR.'])
+    assert ask(ada, "MR") == (True, ["Everything, given by name: shows every instance."])
+    assert ask(nora, "CT") == (False, ["No profile is held, so nothing is shown."])
+    both = decide(
+        permissions, Actor("ada", frozenset({"ct-researchers"})), Action.READ_FILE, Instance("1.2", documents["MR"])
+    )
+    assert both.allowed
+    assert both.profiles == ("Everything",)
+    assert [reason.allows for reason in both.reasons] == [True, False]
     assert not decide(permissions, nora, Action.SEARCH, Collection()).allowed
     assert not decide(NOBODY, ada, Action.READ_FILE, Instance("1.2", documents["CT"])).allowed
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("Rows NbGreater 99", "needs that Rows is greater than 99; this one has Rows 16"),
+        ("NOT (Modality StrEquals CT)", 'needs that not (Modality is "CT"); this one has Modality CT'),
+        ("ImageType Exists", "needs that Image Type is present; this one has no Image Type"),
+        (
+            "BodyPartExamined NotEmpty",
+            "needs that Body Part Examined has a value that is not empty; this one has an empty Body Part Examined",
+        ),
+        (
+            "Modality StrIn (MR, PT) AND Rows NbEquals 1",
+            'needs that Modality is one of "MR", "PT"; this one has Modality CT; '
+            "needs that Rows is the number 1; this one has Rows 16",
+        ),
+        ("Manufacturer StrEquals B", 'needs that Manufacturer is "B"; this one has Manufacturer ACME'),
+        (
+            "SOPClassUID Empty",
+            "needs that SOP Class UID has an empty value; this one has SOP Class UID 1.2.840.10008.5.1.4.1.1.2",
+        ),
+    ],
+)
+def test_what_an_instance_lacks_is_said(query, words):
+    document = dicom_query.index_document(image(BodyPartExamined="", Manufacturer="Acme"))
+    assert difference(dicom_query.parse(query), document) == words
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "PatientID StrEquals X",
+        "PatientName StrEquals X",
+        "PatientSex StrEquals M",
+        "PatientBirthDate DateOn 1960",
+        "PatientWeight NbLess 10",
+        "StudyDescription StrEquals X",
+        "AccessionNumber StrEquals X",
+        "StudyDate DateOn 1990",
+        "StudyInstanceUID StrEquals 1.2",
+        "00091010 StrEquals X",
+        "RequestedProcedureDescription StrEquals X",
+        "NOT (PatientSex StrEquals F)",
+    ],
+)
+def test_nothing_that_could_name_a_patient_is_quoted_from_an_instance(query):
+    secrets = {"PatientID": "Held01", "PatientName": "Held02^A", "PatientBirthDate": "19470304", "PatientSex": "F"}
+    secrets |= {"PatientWeight": "77.25", "StudyDescription": "Held03", "AccessionNumber": "Held04"}
+    secrets |= {"StudyDate": "20250607", "RequestedProcedureDescription": "Held05"}
+    made = image(**secrets)
+    made.add_new(0x00091010, "CS", "HELD06")
+    document = dicom_query.index_document(made)
+    words = difference(dicom_query.parse(query), document)
+    held = words.partition("; this one has ")[2]
+    assert held.startswith("another ")
+    assert not any(value.casefold() in held.casefold() for value in secrets.values() if len(value) > 1)
 
 
 FILTERS = (

@@ -331,6 +331,30 @@ def value(rows: list[dict[str, Any]], column: str) -> Any:
     return rows[0].get(column)
 
 
+class ExplainHandler(Handler):
+    def get(self) -> None:
+        wanted = self.get_argument("uid")
+        for level in ("instance", "series", "study"):
+            rows = [row for row in self.visible() if row[KEYS[level]] == wanted]
+            if rows:
+                break
+        else:
+            self.refuse(404, "not_found", "There is no such instance, series or study, or you may not see it.")
+            return
+        text = 'CTOnly, through group ct-researchers: shows instances where Modality is one of "CT", "US", "SR".'
+        reason = {"profile": "CTOnly", "via": {"users": [], "groups": ["ct-researchers"]}, "instances": len(rows)}
+        words = f"You see {len(rows)} instances of this {level}:\n- {text}"
+        self.finish(
+            {
+                "uid": wanted,
+                "level": level,
+                "instances": len(rows),
+                "text": words,
+                "reasons": [{**reason, "text": text}],
+            }
+        )
+
+
 class CompleteHandler(Handler):
     def get(self) -> None:
         text = self.get_argument("text", "", strip=False)
@@ -555,6 +579,7 @@ class Gateway:
             ("search", SearchHandler),
             ("count", SearchHandler),
             ("complete", CompleteHandler),
+            ("explain", ExplainHandler),
             (r"instances/([^/]+)/tags", TagsHandler),
             (r"instances/([^/]+)/file", FileHandler),
             (r"instances/([^/]+)/frames/(\d+)", FrameHandler),

@@ -32,6 +32,22 @@ def test_an_admin_sees_through_a_profile_too(admin):
     assert admin.me().profiles[0].why == "given to you by name"
 
 
+def test_why_a_series_is_seen(pacs):
+    why = pacs.explain(CT)
+    assert (why.uid, why.level, why.instances) == (CT, "series", 60)
+    assert (why.reasons[0].profile, why.reasons[0].groups, why.reasons[0].users) == ("CTOnly", ("ct-researchers",), ())
+    assert str(why) == repr(why) == why.text
+    assert str(why).startswith("You see 60 instances of this series:\n- CTOnly, through group ct-researchers: ")
+    assert "&quot;CT&quot;" in why._repr_html_()
+
+
+def test_what_is_not_seen_is_not_explained(pacs):
+    with pytest.raises(rpacs.NotFound):
+        pacs.explain(MR)
+    with pytest.raises(rpacs.RpacsError, match="is not a UID"):
+        pacs.explain("1.2/../3")
+
+
 @pytest.mark.parametrize(
     ("level", "key", "rows"),
     [("patient", "PatientID", 3), ("study", "StudyInstanceUID", 3), ("series", "SeriesInstanceUID", 4)],

@@ -20,6 +20,7 @@ from rpacs_hub.audit.cli import add_commands as add_audit_commands
 from rpacs_hub.errors import HubError, PermissionsError, SettingsError
 from rpacs_hub.index import Indexer, Progress, read_status
 from rpacs_hub.permissions import load_permissions
+from rpacs_hub.permissions.cli import add_commands as add_permission_commands
 from rpacs_hub.settings import GatewaySettings, IndexerSettings
 
 __all__ = ["main"]
@@ -79,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("file", type=Path, metavar="PERMISSIONS.yaml")
     check.set_defaults(run=_check)
 
+    add_permission_commands(commands)
     add_audit_commands(commands)
 
     base = commands.add_parser("database", help="the database").add_subparsers(required=True, metavar="COMMAND")

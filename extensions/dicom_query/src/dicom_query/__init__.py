@@ -28,6 +28,7 @@ from .tags import (
     path_text,
     tag_text,
 )
+from .unmet import Unmet, unmet
 
 __all__ = [
     "EVERYTHING",
@@ -55,6 +56,7 @@ __all__ = [
     "TagPatternError",
     "TagStep",
     "TextPattern",
+    "Unmet",
     "ValueSlot",
     "all_of",
     "compile_sql",
@@ -74,6 +76,7 @@ __all__ = [
     "tag_text",
     "text_test",
     "to_text",
+    "unmet",
     "value_slot",
     "value_text",
     "word_start",

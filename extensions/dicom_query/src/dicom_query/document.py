@@ -75,13 +75,13 @@ def evaluate_document(node: Node, document: Mapping[str, Any]) -> bool:
     """
 
     def holds(condition: Condition) -> bool:
-        return condition_holds(condition, _values_at(document, condition.path))
+        return condition_holds(condition, values_at(document, condition.path))
 
     return decide(node, holds)
 
 
-def _values_at(document: Mapping[str, Any], path: TagPath) -> Iterator[object]:
-    """Yield every value that a path leads to."""
+def values_at(document: Mapping[str, Any], path: TagPath) -> Iterator[object]:
+    """Return every value that a path leads to, in order."""
     level: list[Any] = [document]
     for step in path.steps:
         key = f"{step.tag:08X}"

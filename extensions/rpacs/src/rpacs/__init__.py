@@ -26,6 +26,7 @@ from rpacs._errors import (
     RpacsError,
     Unavailable,
 )
+from rpacs._explanation import Explanation, Reason
 from rpacs._frames import Level
 from rpacs._jobs import ExportStatus, Job
 from rpacs._me import Me, Profile
@@ -38,6 +39,7 @@ __all__ = [
     "BadRequest",
     "Client",
     "Credentials",
+    "Explanation",
     "ExportCancelled",
     "ExportError",
     "ExportFailed",
@@ -51,6 +53,7 @@ __all__ = [
     "NotLoggedIn",
     "Profile",
     "QueryError",
+    "Reason",
     "ReasonRequired",
     "RpacsError",
     "Slice",

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from rpacs._addresses import ViewerAddress, addresses_frame, study_uids
 from rpacs._credentials import Credentials
 from rpacs._errors import NotFound, NotLoggedIn, RpacsError, Unavailable
+from rpacs._explanation import Explanation
 from rpacs._frames import KEYS, check_level, level_of, search_frame, tags_frame
 from rpacs._jobs import ExportStatus, Job
 from rpacs._me import Me
@@ -313,6 +314,33 @@ class Client:
         table = pd.DataFrame({"count": pd.Series([each["count"] for each in values], index=index, dtype="int64")})
         table.attrs |= {"tag": answer["tag"], "query": query, "level": answer["level"], "more": answer["more"]}
         return table
+
+    def explain(self, uid: str) -> Explanation:
+        """Return why you see an instance, a series or a study: by which profiles, and how you come to have these.
+
+        Parameters
+        ----------
+        uid : str
+            SOPInstanceUID, SeriesInstanceUID or StudyInstanceUID.
+
+        Returns
+        -------
+        Explanation
+            Printed, it says so in words.
+
+        Raises
+        ------
+        NotFound
+            If there is no such thing or you may not see it: the answer is the same, so that nobody learns what exists.
+            An administrator can say why you do not see it.
+
+        Examples
+        --------
+        >>> print(pacs.explain(series_uid))  # doctest: +SKIP
+        You see 120 instances of this series:
+        - CT only, through group ct-researchers: shows instances where Modality is "CT", as all 120 here do.
+        """
+        return Explanation.of(self._transport.get("explain", uid=_checked(uid)))
 
     def explain_query(self, query: str) -> str:
         """Return what a query asks for, in words.

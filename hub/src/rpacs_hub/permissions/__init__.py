@@ -12,6 +12,7 @@ from rpacs_hub.permissions.decide import (
     missing_reason,
     visible_to,
 )
+from rpacs_hub.permissions.explanation import Explanation, ProfileSays, explain
 from rpacs_hub.permissions.paths import PathPattern
 from rpacs_hub.permissions.profiles import NOBODY, Grant, Permissions, Profile, load_permissions, parse_permissions
 from rpacs_hub.permissions.watch import PermissionsFile, PermissionsState
@@ -22,6 +23,7 @@ __all__ = [
     "Actor",
     "Collection",
     "Decision",
+    "Explanation",
     "Grant",
     "Instance",
     "PathPattern",
@@ -29,8 +31,10 @@ __all__ = [
     "PermissionsFile",
     "PermissionsState",
     "Profile",
+    "ProfileSays",
     "Reason",
     "decide",
+    "explain",
     "held_profiles",
     "load_permissions",
     "missing_reason",

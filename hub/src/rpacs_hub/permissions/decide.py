@@ -9,7 +9,8 @@ from typing import Any
 
 import dicom_query
 from rpacs_hub.index.visible import Visible
-from rpacs_hub.permissions.profiles import Permissions, Profile
+from rpacs_hub.permissions._words import come_by, difference, shown
+from rpacs_hub.permissions.profiles import Permissions
 
 __all__ = [
     "Action",
@@ -47,6 +48,7 @@ class Action(enum.StrEnum):
     REVOKE_ADDRESS = "revoke_address"
     FACETS = "facets"
     QUERY_HELP = "query_help"
+    EXPLAIN = "explain"
     UNKNOWN = "unknown"
 
 
@@ -165,18 +167,19 @@ def decide(permissions: Permissions, actor: Actor, action: Action, resource: Ins
     """
     held = held_profiles(permissions, actor)
     if not held:
-        return Decision(False, (Reason("", False, "You hold no profile, so you see nothing."),))
+        return Decision(False, (Reason("", False, "No profile is held, so nothing is shown."),))
     reasons = []
-    for name in held:
+    for name, (users, groups) in held.items():
         profile = permissions.profiles[name]
+        who = f"{name}, {come_by(users, groups)}"
         if isinstance(resource, Collection):
-            reasons.append(Reason(name, True, f"{name}: {_shows(profile)}; only such rows are used for {action}."))
+            reasons.append(Reason(name, True, f"{who}: shows {shown(profile)}; only such rows are used for {action}."))
         elif profile.filter is None:
-            reasons.append(Reason(name, True, f"{name}: shows every instance."))
+            reasons.append(Reason(name, True, f"{who}: shows {shown(profile)}."))
         elif dicom_query.evaluate_document(profile.filter, resource.document):
-            reasons.append(Reason(name, True, f"{name}: the instance matches {profile.filter_text}"))
+            reasons.append(Reason(name, True, f"{who}: shows {shown(profile)}, as this one does."))
         else:
-            reasons.append(Reason(name, False, f"{name}: the instance does not match {profile.filter_text}"))
+            reasons.append(Reason(name, False, f"{who}: {difference(profile.filter, resource.document)}."))
     reasons.sort(key=lambda reason: not reason.allows)
     return Decision(reasons[0].allows, tuple(reasons))
 
@@ -204,10 +207,6 @@ def missing_reason(permissions: Permissions, actor: Actor, given: str | None) ->
         if permissions.profiles[name].access_reason
     ]
     return Decision(False, tuple(asking)) if asking else None
-
-
-def _shows(profile: Profile) -> str:
-    return f"shows instances that match {profile.filter_text}" if profile.filter else "shows every instance"
 
 
 def visible_to(permissions: Permissions, actor: Actor) -> Visible:

@@ -2,7 +2,7 @@
 
 from rpacs_hub.gateway import dicomweb
 from rpacs_hub.gateway._exchange import Route
-from rpacs_hub.gateway.api import exports, health, instances, me, query_help, search, viewer_addresses
+from rpacs_hub.gateway.api import explain, exports, health, instances, me, query_help, search, viewer_addresses
 
 __all__ = ["ROUTES"]
 
@@ -11,6 +11,7 @@ ROUTES: tuple[Route, ...] = (
     *me.ROUTES,
     *search.ROUTES,
     *query_help.ROUTES,
+    *explain.ROUTES,
     *instances.ROUTES,
     *exports.ROUTES,
     *viewer_addresses.ROUTES,

@@ -67,6 +67,7 @@ _LOOKS: Final[dict[str, tuple[_Look, ...]]] = {
 _OTHER_LOOKS: Final = (_Look(),)
 _SECOND_LOOKS: Final = (_Look(), _Look(_CLOSER))
 _MAIN: Final = ("full", "colour", "window")
+_MAIN_OF_LARGE: Final = ("full", "colour")
 # Letters of a large picture are not tiny: what is looked at closely is a screen's worth of pixels.
 _LARGE: Final = 1_600_000
 
@@ -75,7 +76,7 @@ def _looks(view: str, rows: int, columns: int, side: int, *, again: bool) -> tup
     """Return how a view of a size is looked at, with an engine that takes sides of at most `side`."""
     if rows * columns > _LARGE:
         overview = _Look(min(1.0, side / max(rows, columns)), turned=True)
-        return (_Look(), overview) if view in _MAIN else (overview,)
+        return (_Look(), overview) if view in _MAIN_OF_LARGE else (overview,)
     return _SECOND_LOOKS if again and view in _MAIN else _LOOKS.get(view, _OTHER_LOOKS)
 
 

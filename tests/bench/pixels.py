@@ -50,7 +50,7 @@ def _frame(name: str, path: str, rows: int, columns: int) -> Row:
     appearance = Appearance.of(dcmread(BytesIO(instance), stop_before_pixels=True), reader.decoded_photometric)
     frame: NDArray[np.generic] = np.ascontiguousarray(reader.decode(0)[:rows, :columns])
     shortest = _shortest(lambda: text_in_frame(frame, engine("local"), appearance=appearance))
-    return Row(f"ocr.ms_per_frame.{name}", 1000 * shortest, "ms", command=_COMMAND)
+    return Row(f"ocr.ms_per_frame.{name}", 1000 * shortest, "ms of one processor", command=_COMMAND)
 
 
 def _sample() -> list[Row]:

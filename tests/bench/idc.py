@@ -7,6 +7,7 @@ what series have in common; what instances hold is made up here, the same at eve
 
 from __future__ import annotations
 
+import hashlib
 import random
 import subprocess
 import sys
@@ -209,8 +210,10 @@ def instances_of(series: Series) -> Iterator[tuple[dict[str, Any], Read]]:
     currents = [f"{value}" for value in chance.sample(range(60, 500), 6)]
     if "00080018" in series.document:
         raise ValueError("the SOPInstanceUID is made here")
+    named = hashlib.md5(str(row["SeriesInstanceUID"]).encode(), usedforsecurity=False)
+    root = f"1.2.826.0.1.{int(named.hexdigest(), 16)}"
     for n in range(series.instances):
-        uid = f"{row['SeriesInstanceUID'][:48]}.{series.seed}.{n}"[:64]
+        uid = f"{root}.{n}"
         z = f"{start + n * step:.4f}".rstrip("0").rstrip(".")
         x = f"{start / 3 + (n * 0.37 if tilted else 0):.3f}"
         time = f"{clock + n // 3:06}.{chance.randrange(10**6):06}"
@@ -238,7 +241,8 @@ def instances_of(series: Series) -> Iterator[tuple[dict[str, Any], Read]]:
                 contents[tag] = dumps({"v": values, "s": [value.upper() for value in values]})
             else:
                 contents[tag] = dumps(values[0] if len(values) == 1 else values)
-        identifier = f"{series.seed:08x}-{n:08x}-{chance.getrandbits(32):08x}-{chance.getrandbits(32):08x}-00000000"
+        digits = hashlib.sha1(uid.encode(), usedforsecurity=False).hexdigest()
+        identifier = "-".join(digits[start : start + 8] for start in range(0, 40, 8))
         stored = StoredInstance(identifier, f"{series.seed:08x}-0000-4000-8000-{chance.getrandbits(48):012x}")
         file = IndexedFile(
             str(row["PatientID"]),

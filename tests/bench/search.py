@@ -151,6 +151,9 @@ async def fill(
                 print(f"{done} of {instances} written, {rate:.0f} per second", file=sys.stderr)
                 next_note += instances // 10
     await flush()
+    row = await (await writer.execute("SELECT count(*) FROM pacs.instance")).fetchone()
+    if row is None or row[0] != instances:
+        raise RuntimeError(f"{row} of {instances} instances are in the index")
     await writer.execute("VACUUM (ANALYZE)")
     if scanner is not None:
         await scanner.execute("VACUUM (ANALYZE) scan")

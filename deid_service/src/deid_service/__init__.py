@@ -4,6 +4,7 @@ from deid_service.comparison import Comparison, compare
 from deid_service.engine import Deidentifier
 from deid_service.errors import REFUSAL_REASONS, DeidError, KeyFileError, OutputError, Problem, Refused, RulesError
 from deid_service.outcomes import Change, Cleaned, Discarded, Mapping
+from deid_service.pixels.shown import PixelsShown, show_pixels
 from deid_service.pseudonyms import PseudonymKey
 from deid_service.rules import Rules, default_rules_path, load_rules
 
@@ -18,6 +19,7 @@ __all__ = [
     "KeyFileError",
     "Mapping",
     "OutputError",
+    "PixelsShown",
     "Problem",
     "PseudonymKey",
     "Refused",
@@ -26,4 +28,5 @@ __all__ = [
     "compare",
     "default_rules_path",
     "load_rules",
+    "show_pixels",
 ]

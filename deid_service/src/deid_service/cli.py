@@ -3,6 +3,7 @@
 ========================  ==============================================================
 ``check RULES``           says whether a rules file is in order, or everything that is not
 ``file SRC DST``          cleans files or folders, without any server; see :mod:`deid_service.files`
+``pixels SRC PAGE``       makes a page that shows pixels before and after; see :mod:`deid_service.pixels.cli`
 ``match QUERY FILES``     prints the files that a query finds
 ``keygen PATH``           makes a pseudonym key
 ``table IN.csv OUT.csv``  cleans a table of health records; see :mod:`deid_service.tables`
@@ -12,7 +13,8 @@
 ========================  ==============================================================
 
 Exit codes: 0 all is well; 1 something was refused, is wrong or was not found; 2 the command cannot be carried out.
-No command prints a value of an instance, but ``mapping``, and ``file`` with ``--show-values``.
+No command prints a value of an instance, but ``mapping``, and ``file`` with ``--show-values``. The page that ``pixels``
+writes shows originals.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from typing import Any, Final, cast
 from deid_service.errors import DeidError, RulesError
 from deid_service.files.cleaning import files_below
 from deid_service.files.cli import add_commands as add_file
+from deid_service.pixels.cli import add_commands as add_pixels
 from deid_service.pseudonyms import PseudonymKey
 from deid_service.rules import default_rules_path, load_rules, path_or_s3
 from deid_service.tables.cli import add_commands as add_table
@@ -88,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(function=_check)
 
     add_file(commands)
+    add_pixels(commands)
 
     match = commands.add_parser("match", help="print the files that a query finds", description=_match.__doc__)
     match.add_argument("query", help="for instance: Modality StrEquals CT AND SliceThickness NbLess 2")

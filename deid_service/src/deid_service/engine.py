@@ -125,8 +125,12 @@ class Deidentifier:
         if plan.keeps_graphics:
             refuse_handwriting(source)
         pixels = PixelWork(source, plan.pixels, lambda: seeds_of(identifiers_of(source)), stop)
-        work = Cleaning(source, plan, self._key, _identity(values), self._memory, pixels)
-        return work.finish(labels)
+        try:
+            return Cleaning(source, plan, self._key, _identity(values), self._memory, pixels).finish(labels)
+        except Refused as refusal:
+            if refusal.pixels is None:
+                refusal.pixels = pixels.report
+            raise
 
 
 def dataset_of(data: Data) -> Dataset:

@@ -183,6 +183,18 @@ def test_refused_instance_waits_in_quarantine_for_other_rules(deployment, make_i
     assert deployment.call("quarantine", "show", held["orthanc_id"]).stdout.startswith("orthanc id")
     assert deployment.call("quarantine", "list", "--reason", "conflict").stdout == "nothing is in quarantine\n"
 
+    page = deployment.folder / "page.html"
+    shown = deployment.call("quarantine", "show", held["orthanc_id"], "--page", str(page))
+    assert (shown.returncode, shown.stdout) == (0, "")
+    assert page.stat().st_mode & 0o777 == 0o600
+    text = page.read_text(encoding="utf-8")
+    assert held["orthanc_id"] in text
+    assert "In quarantine since" in text
+    assert "Held back: value_not_encodable" in text
+    assert "The rules were others then" not in text
+    assert text.count("data:image/png;base64,") == 2
+    assert deployment.ingest.count() == 1
+
     assert deployment.call("quarantine", "retry", held["orthanc_id"]).stdout == "1 queued again\n"
     deployment.wait(lambda: deployment.sql("SELECT attempts FROM quarantine") == [(2,)], "it was not tried again")
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 import psycopg
 
+from deid_service._orthanc import Orthanc
 from deid_service.errors import DeidError, KeyFileError
 from deid_service.pipeline import quarantine
 from deid_service.pipeline.errors import DatabaseVersionError, SettingsError
@@ -21,6 +24,7 @@ from deid_service.pipeline.schema import explain, prepare
 from deid_service.pipeline.service import Service, supervise
 from deid_service.pipeline.status import Status, read_status
 from deid_service.pseudonyms import PseudonymKey
+from deid_service.rules import path_or_s3
 from deid_service.settings import Settings
 
 __all__ = ["add_commands"]
@@ -60,6 +64,11 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     show = actions.add_parser("show", help="show everything about instances in quarantine")
     show.add_argument("ids", nargs="+", metavar="ID", help="Orthanc id")
     show.add_argument("--json", action="store_true", help="for programs")
+    show.add_argument(
+        "--page", type=Path, help="write a page with their pixels before and after, for the clinical side only"
+    )
+    show.add_argument("--rules", type=path_or_s3, help="for the page; default: those of the service (RPACS_RULES)")
+    show.add_argument("--show-values", action="store_true", help="say on the page what an OCR engine reads in each box")
     show.set_defaults(function=_command(_show))
     retry = actions.add_parser("retry", help="try again, after a change of the rules for instance")
     _add_selection(retry)
@@ -184,6 +193,8 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _show(arguments: argparse.Namespace) -> int:
     found = _quarantined(Selection(ids=arguments.ids))
+    if arguments.page is not None:
+        return _show_pixels(arguments, found)
     if arguments.json:
         print(_as_json(found))
         return 0
@@ -192,6 +203,33 @@ def _show(arguments: argparse.Namespace) -> int:
             print(f"{name.replace('_', ' '):12} {value}")
         print()
     return 0
+
+
+def _show_pixels(arguments: argparse.Namespace, found: Sequence[Quarantined]) -> int:
+    """Write a page with the pixels of instances in quarantine, fetched from the ingest Orthanc."""
+    from deid_service.pixels.cli import write_page
+    from deid_service.pixels.shown import PixelsShown, deidentifier_for_looking, look_at
+
+    if arguments.rules is None and not os.environ.get("RPACS_RULES", "").strip():
+        raise SettingsError("RPACS_RULES is not set: name a rules file with --rules")
+    deidentifier = deidentifier_for_looking(arguments.rules or path_or_s3(os.environ["RPACS_RULES"].strip()))
+    ingest = Orthanc(Settings.ingest_from_environment(), "ingest Orthanc")
+
+    def looked_at() -> Iterator[tuple[PixelsShown, Sequence[str]]]:
+        for row in found:
+            since = row.first_seen.astimezone().strftime("%Y-%m-%d %H:%M")
+            notes = [f"In quarantine since {since}: {row.reason}: {row.message}"]
+            if row.rules_digest != deidentifier.rules.digest:
+                notes.append("The rules were others then; what is shown is what these make of it.")
+            data = ingest.file(row.orthanc_id)
+            if data is None:
+                gone = "the ingest Orthanc does not have it any more"
+                yield PixelsShown(row.orthanc_id, "refused", row.reason, row.message, problem=gone), notes
+            else:
+                yield look_at(data, deidentifier, row.orthanc_id, show_values=arguments.show_values), notes
+
+    with contextlib.closing(ingest):
+        return 0 if write_page(arguments.page, looked_at(), len(found), deidentifier) else 130
 
 
 def _retry(arguments: argparse.Namespace) -> int:

@@ -324,3 +324,33 @@ def test_absurd_queries_are_answered(bench, name):
 def test_ten_thousand_conditions_are_refused():
     with pytest.raises(dicom_query.QueryError):
         dicom_query.parse(" OR ".join(f"PatientID StrEquals p{n}" for n in range(10_000)))
+
+
+@pytest.mark.parametrize("tag", ["SOPInstanceUID", "00020003"])
+def test_the_instances_own_uid_is_asked_like_any_element(bench, tag):
+    """It is kept beside the instance, not among the contents; one that holds more than the UID is not."""
+    bench.empty()
+    reads, documents = [], {}
+    for n in range(6):
+        document = {"00080060": ["ct"], "00080018": [f"1.3.{n}"], "00020003": [f"1.3.{n}"]}
+        if n == 4:
+            document["00080018"], document["00020003"] = ["1.3.4", "1.3.0"], [""]
+        if n == 5:
+            del document["00080018"], document["00020003"]
+        documents[n] = document
+        file = IndexedFile("P", "", "1.0", "1.2.0", f"1.3.{n}", 1, contents_of(document, {}))
+        reads.append(Read(StoredInstance(f"o{n}", "f"), file))
+    bench.do(bench.store.write(reads[:2], []))
+    bench.do(bench.store.write(reads[2:], []))
+    for n, document in documents.items():
+        assert dict(bench.do(bench.index.instances(f"1.3.{n}"))[0].document) == document
+    tests = ["Exists", "NotExists", "Empty", "NotEmpty", "StrEquals 1.3.0", "StrEquals '1.*'", "StrNotEquals 1.3.2"]
+    tests += ["StrIn (1.3.1, 1.3.4, 9)", "NbGreater 1", "StrEquals '*3.3'"]
+    for path in (tag, f"{tag}[0]", f"{tag}[1]"):
+        for text in (
+            form.format(f"{path} {test}") for test in tests for form in ("{}", "NOT ({} AND Modality Exists)")
+        ):
+            query = dicom_query.parse(text)
+            expected = {f"1.3.{n}" for n, one in documents.items() if dicom_query.evaluate_document(query, one)}
+            found = bench.do(bench.index.select(Visible.everything(), query=query, limit=100))
+            assert {one.sop_uid for one in found} == expected, text

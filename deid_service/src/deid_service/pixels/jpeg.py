@@ -1,7 +1,7 @@
 """Black boxes in a JPEG picture without decoding it (PS3.5 8.2.1; ITU-T T.81, baseline and extended, 8 bits).
 
 A picture that is decoded and compressed anew loses quality everywhere. Here only the blocks that a box touches change;
-of all others the compressed bits are copied. Why by own code: docs/decisions/0011-jpeg-blocks-by-own-code.md.
+of all others the compressed bits are copied. Why by own code: docs/decisions/0017-jpeg-blocks-by-own-code.md.
 """
 
 from __future__ import annotations

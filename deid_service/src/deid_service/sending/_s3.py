@@ -22,7 +22,8 @@ def client() -> S3Client:
     import boto3
     from botocore.config import Config
 
-    return boto3.client("s3", config=Config(connect_timeout=10, read_timeout=60, retries={"max_attempts": 4}))
+    # Not boto3.client: the session behind that keeps the first credentials it saw.
+    return boto3.Session().client("s3", config=Config(connect_timeout=10, read_timeout=60, retries={"max_attempts": 4}))
 
 
 def reason(error: BaseException) -> str:

@@ -119,7 +119,8 @@ def _client() -> Any:
         retries={"mode": "standard", "total_max_attempts": _ATTEMPTS}, connect_timeout=10, read_timeout=30
     )
     try:
-        return boto3.client("rekognition", config=config)
+        # Not boto3.client: the session behind that keeps the first credentials it saw, for everybody in the process.
+        return boto3.Session().client("rekognition", config=config)
     except botocore.exceptions.NoRegionError:
         raise OcrError("Rekognition needs a region: set AWS_REGION or AWS_DEFAULT_REGION") from None
 

@@ -137,7 +137,14 @@ def _clean_all(task: Task, paths: Sequence[Path], processes: int) -> Iterator[di
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _start, (task,))
     with pool:
         try:
-            for record in pool.map(_clean_there, paths, chunksize=_CHUNK):
+            # Ctrl-C is for this process. The others would meet it in the middle of their start, before they ignore it:
+            # they inherit that it is blocked.
+            unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                records = pool.map(_clean_there, paths, chunksize=_CHUNK)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+            for record in records:
                 yield _place(record, written)
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)

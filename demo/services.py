@@ -314,6 +314,8 @@ class Services:
             "RPACS_ADMIN_GROUP": "pacs-admins",
             "RPACS_ALLOWED_GROUPS": ",".join(settings.groups),
             "RPACS_SPAWNER": "system-users" if is_root() else "simple",
+            "RPACS_IDLE_SECONDS": str(settings.idle_seconds),
+            "RPACS_SERVER_MEMORY_MB": str(settings.server_memory_mb),
             "RPACS_PROXY_COMMAND": shlex.join(proxy),
             "RPACS_GATEWAY_USER": run_as("rpacs-gateway") or "",
             "RPACS_GATEWAY_PORT": str(ports.gateway),

@@ -73,6 +73,9 @@ class Settings:
         S3 buckets that the demo researcher may and may not write.
     users
         The demo logins.
+    idle_seconds, server_memory_mb
+        When a researcher's server is stopped for lack of use, and MiB of memory for each of its processes; 0 = never,
+        no limit.
     """
 
     root: Path
@@ -83,6 +86,8 @@ class Settings:
     exports_bucket: str = "research-exports"
     forbidden_bucket: str = "clinical-archive"
     users: tuple[DemoUser, ...] = field(default_factory=tuple)
+    idle_seconds: int = 7200
+    server_memory_mb: int = 4096
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, *, root: Path = ROOT) -> Settings:
@@ -105,6 +110,7 @@ class Settings:
             base: dict[str, int] = {port.name: int(data["ports"][port.name]) for port in fields(Ports)}
             users = tuple(DemoUser(user["name"], tuple(user["groups"]), user["sees"]) for user in data["logins"])
             dicom, s3 = data["dicom"], data["s3"]
+            idle_seconds, memory_mb = int(data["servers"]["idle_seconds"]), int(data["servers"]["memory_mb"])
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise StackError(f"{path} cannot be used: {error!r}") from error
         ports = {name: port + offset for name, port in base.items()}
@@ -125,6 +131,8 @@ class Settings:
             exports_bucket=s3["exports_bucket"],
             forbidden_bucket=s3["forbidden_bucket"],
             users=users,
+            idle_seconds=idle_seconds,
+            server_memory_mb=memory_mb,
         )
 
     @property

@@ -2,8 +2,17 @@
 
 from pathlib import Path
 
+from rpacs_hub import containers
 from rpacs_hub import spawner as spawners
-from rpacs_hub.login import HubSettings, OpenIDAuthenticator, gateway_service, logout_address, roles
+from rpacs_hub.login import (
+    HubSettings,
+    OpenIDAuthenticator,
+    gateway_service,
+    idle_culler_service,
+    logout_address,
+    roles,
+)
+from rpacs_hub.workspace import BROWSE_PATH, in_words
 
 c = get_config()  # noqa: F821
 here = Path(__file__).resolve().parent
@@ -14,7 +23,9 @@ settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
 settings.state.chmod(0o700)
 c.JupyterHub.bind_url = settings.bind_url
 c.JupyterHub.public_url = settings.public_url
-c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{settings.hub_port}"
+c.JupyterHub.hub_bind_url = f"http://{settings.hub_host}:{settings.hub_port}"
+if settings.hub_api_url:
+    c.JupyterHub.hub_connect_url = settings.hub_api_url
 c.JupyterHub.db_url = f"sqlite:///{settings.state}/jupyterhub.sqlite"
 c.JupyterHub.cookie_secret_file = str(settings.state / "cookie_secret")
 c.ConfigurableHTTPProxy.command = settings.proxy_command
@@ -55,27 +66,48 @@ c.OpenIDAuthenticator.custom_403_message = (
 )
 
 # ---- what they may do, and the gateway
-c.JupyterHub.load_roles = roles(settings.admin_group)
+c.JupyterHub.load_roles = roles(settings.admin_group, culler=bool(settings.idle_seconds))
 c.JupyterHub.services = [gateway_service(settings)]
+if settings.idle_seconds:
+    c.JupyterHub.services.append(idle_culler_service(settings))
+# What counts as activity is what a server says of itself. The proxy would count the pulse of every connection, and a
+# browser tab that somebody forgot would keep a server for ever.
+c.JupyterHub.last_activity_interval = 0
 
 # ---- their servers
-c.JupyterHub.spawner_class = (
-    spawners.SystemUserSpawner if settings.spawner == "system-users" else spawners.SimpleSpawner
-)
-c.ResearchSpawner.homes = str(settings.homes)
-c.ResearchSpawner.notebooks = str(settings.notebooks)
-c.ResearchSpawner.gateway_url = settings.gateway_public_url
-c.ResearchSpawner.jupyter_config = str(here / "singleuser")
-c.ResearchSpawner.ip = "127.0.0.1"
-c.ResearchSpawner.start_timeout = 60
-c.ResearchSpawner.http_timeout = 60
-c.ResearchSpawner.term_timeout = 10
-c.ResearchSpawner.consecutive_failure_limit = 0  # one person's broken home must not stop the hub for all
+c.Workspace.gateway_url = settings.gateway_public_url
+c.Workspace.idle_seconds = settings.idle_seconds
+if settings.containers is not None:
+    c.JupyterHub.spawner_class = containers.spawner_class(settings.spawner)
+    if settings.spawner == "docker":
+        c.DockerSpawner.update(containers.docker_options(settings.containers))
+    else:
+        c.KubeSpawner.update(containers.kubernetes_options(settings.containers))
+else:
+    c.JupyterHub.spawner_class = (
+        spawners.SystemUserSpawner if settings.spawner == "system-users" else spawners.SimpleSpawner
+    )
+    c.ResearchSpawner.homes = str(settings.homes)
+    c.ResearchSpawner.notebooks = str(settings.notebooks)
+    c.ResearchSpawner.jupyter_config = str(here / "singleuser")
+    c.ResearchSpawner.mem_limit = settings.memory_mb * 2**20 or None
+    c.ResearchSpawner.cpu_limit = settings.cpus or None
+    c.ResearchSpawner.process_limit = settings.processes
+    c.ResearchSpawner.open_files_limit = settings.open_files
+    c.ResearchSpawner.nice = settings.nice
+    c.ResearchSpawner.ip = "127.0.0.1"
+    c.ResearchSpawner.term_timeout = 10
+c.Spawner.start_timeout = 60 if settings.containers is None else 300  # an image may have to be fetched first
+c.Spawner.http_timeout = 60
+c.Spawner.consecutive_failure_limit = 0  # one person's broken home must not stop the hub for all
 
 # ---- what they see
 # The templates take the style sheet and the scripts of `static/` into the page: one request, and nothing gets stale.
 c.JupyterHub.template_paths = [str(here / "templates"), str(here / "static")]
-c.JupyterHub.template_vars = {"browse_path": "voila/render/research-pacs/Browse.ipynb"}
+c.JupyterHub.template_vars = {
+    "browse_path": BROWSE_PATH,
+    "idle_time": in_words(settings.idle_seconds),
+}
 c.JupyterHub.default_url = "/hub/home"  # people choose there; signing in must not start JupyterLab for them
 c.JupyterHub.logo_file = str(here / "static" / "mark.svg")
 c.JupyterHub.tornado_settings = {

@@ -23,7 +23,9 @@ source.addEventListener("message", (event) => {
   if (failed) {
     source.close();
     bar.classList.add("rp-bar-failed");
-    message.textContent = "Your workspace could not be started.";
+    message.textContent =
+      "Your workspace could not be started. Your files are kept. If it fails again, tell your administrators what stands here.";
+    document.getElementById("rp-again").search = window.location.search; // where the person wanted to go
     document.getElementById("rp-progress-details").open = true;
     document.getElementById("rp-progress-actions").hidden = false;
   }

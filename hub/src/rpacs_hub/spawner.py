@@ -1,4 +1,4 @@
-"""Starting a researcher's own server: JupyterLab and the Voila pages.
+"""Starting a researcher's own server on this machine: JupyterLab and the Voila pages.
 
 A server gets its hub token and the gateway's address. No other part of the hub's environment reaches it.
 """
@@ -9,42 +9,40 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from jupyterhub.spawner import LocalProcessSpawner, set_user_setuid  # type: ignore[import-untyped]
-from traitlets import Unicode, default
+from traitlets import Integer, Unicode, default
 
+from rpacs_hub.process_limits import ProcessLimits
 from rpacs_hub.system_users import Account, SystemUserError, SystemUsers, account_name
+from rpacs_hub.workspace import PAGES_LINK, Workspace
 
 __all__ = ["PAGES_LINK", "ResearchSpawner", "SimpleSpawner", "SystemUserSpawner"]
 
 log = logging.getLogger(__name__)
 
-PAGES_LINK = "research-pacs"
-"""Name of the link in each home that leads to the Voila pages."""
-
 _PR_SET_NO_NEW_PRIVS = 38  # linux/prctl.h
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class ResearchSpawner(LocalProcessSpawner):  # type: ignore[misc]
+class ResearchSpawner(Workspace, LocalProcessSpawner):  # type: ignore[misc]
     """What both ways to start a server have in common. Use one of the subclasses."""
 
     homes = Unicode(help="Folder of the home folders.").tag(config=True)
     notebooks = Unicode(help="Folder of the Voila pages, linked into each home as `research-pacs`.").tag(config=True)
-    gateway_url = Unicode(help="Public address of the gateway, given to servers as `RPACS_URL`.").tag(config=True)
     jupyter_config = Unicode(help="Folder of the Jupyter configuration of every server.").tag(config=True)
+    process_limit = Integer(0, help="Processes and threads of one person; 0: no limit.").tag(config=True)
+    open_files_limit = Integer(0, help="Open files of one process; 0: no limit.").tag(config=True)
+    nice = Integer(0, help="How far servers stand back when others need the processor, 0 to 19.").tag(config=True)
 
     account: Account
 
     @default("cmd")
     def _cmd(self) -> list[str]:
         return [str(Path(sys.executable).parent / "jupyterhub-singleuser")]
-
-    @default("default_url")
-    def _lab(self) -> str:
-        return "/lab"
 
     @default("env_keep")
     def _kept_environment(self) -> list[str]:
@@ -58,7 +56,6 @@ class ResearchSpawner(LocalProcessSpawner):  # type: ignore[misc]
             HOME=str(self.account.home),
             SHELL="/bin/bash",
             PATH=f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
-            RPACS_URL=self.gateway_url,
             JUPYTER_CONFIG_PATH=self.jupyter_config,
         )
         return env
@@ -71,7 +68,12 @@ class ResearchSpawner(LocalProcessSpawner):  # type: ignore[misc]
         tuple of (str, int)
             Address and port that the server will listen on.
         """
-        self.account = await self.prepare_account()
+        try:
+            self.account = await self.prepare_account()
+        except SystemUserError as error:
+            # Shown to the person; what exactly is wrong with which account is for the log.
+            error.jupyterhub_message = "Your account on the hub's machine could not be prepared."  # type: ignore[attr-defined]
+            raise
         _link_pages(self.account.home, Path(self.notebooks))
         self.popen_kwargs = {"cwd": str(self.account.home)}
         return await super().start()
@@ -87,12 +89,18 @@ class ResearchSpawner(LocalProcessSpawner):  # type: ignore[misc]
         """Return the account that the server will run as."""
         raise NotImplementedError
 
+    @property
+    def limits(self) -> ProcessLimits:
+        """What the processes of one person may use."""
+        return ProcessLimits(int(self.mem_limit or 0), self.process_limit, self.open_files_limit, self.nice)
+
     def make_preexec_fn(self, name: str) -> Callable[[], None]:  # noqa: ARG002
         """Return what the new process does before it becomes the server."""
-        account = self.account
+        account, limits = self.account, self.limits
         become = None if os.geteuid() == account.uid else set_user_setuid(account.name, chdir=False)
 
         def preexec() -> None:
+            limits.apply()
             if become is not None:
                 become()
             os.umask(0o077)
@@ -129,6 +137,11 @@ class SimpleSpawner(ResearchSpawner):
 
     Nobody is isolated from anybody: for a demonstration on one person's machine.
     """
+
+    @property
+    def limits(self) -> ProcessLimits:
+        """What one server's processes may use; how many they are cannot be limited apart from the hub's own."""
+        return replace(super().limits, processes=0)
 
     async def prepare_account(self) -> Account:
         """Make the home folder."""

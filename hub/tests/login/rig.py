@@ -137,7 +137,7 @@ def sign_in_and_start(browser: playwright.Browser, hub: Hub, name: str) -> str:
     return in_kernel(hub, name, "import os; print(os.environ['JUPYTERHUB_API_TOKEN'])").strip()
 
 
-def in_kernel(hub: Hub, name: str, code: str) -> str:
+def in_kernel(hub: Hub, name: str, code: str, timeout: float = 60) -> str:
     """Run code in a kernel of somebody's server and return what it printed."""
     token = hub.api("POST", f"users/{name}/tokens", json={"expires_in": 600}).json()["token"]
-    return run_code(f"{hub.url}user/{name}/", token, code)
+    return run_code(f"{hub.url}user/{name}/", token, code, timeout)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rpacs_hub.errors import SettingsError
-from rpacs_hub.login import HubSettings, gateway_service, roles
+from rpacs_hub.login import HubSettings, gateway_service, idle_culler_service, roles
 
 LEAST = {
     "RPACS_OIDC_ISSUER": "https://idp.example.org/pool",
@@ -56,7 +56,11 @@ def test_each_of_them_is_asked_for_by_name(name: str) -> None:
         ("RPACS_GATEWAY_PORT", "http", "whole number"),
         ("RPACS_GATEWAY_PORT", "70000", "whole number"),
         ("RPACS_OIDC_NONCE", "never", "must be one of: if-present, required"),
-        ("RPACS_SPAWNER", "docker", "must be one of"),
+        ("RPACS_SPAWNER", "podman", "must be one of"),
+        ("RPACS_IDLE_SECONDS", "5", "0 means: no limit"),
+        ("RPACS_SERVER_MEMORY_MB", "1", "whole number from 512"),
+        ("RPACS_SERVER_CPUS", "-1", "not a number such as 2"),
+        ("RPACS_SERVER_NICE", "20", "from 0 to 19"),
         ("RPACS_OIDC_REFRESH_SECONDS", "0", "whole number"),
     ],
 )
@@ -118,8 +122,28 @@ def test_the_gateway_gets_its_own_settings_and_no_others() -> None:
     assert "user" not in gateway_service(HubSettings.from_environment(LEAST))
 
 
+def test_the_idle_culler_may_see_and_stop_and_nothing_more() -> None:
+    (role,) = (role for role in roles("pacs-admins", culler=True) if role["name"] == "idle-culler")
+    assert role["services"] == ["idle-culler"]
+    assert set(role["scopes"]) == {"list:users", "read:users:activity", "read:servers", "delete:servers"}
+    assert all(role["name"] != "idle-culler" for role in roles("pacs-admins"))
+    service = idle_culler_service(HubSettings.from_environment({**LEAST, "RPACS_IDLE_SECONDS": "600"}))
+    assert service["command"][1:] == ["-m", "jupyterhub_idle_culler", "--timeout=600", "--cull-every=150"]
+    assert "environment" not in service
+    if os.geteuid() == 0:
+        assert service["user"] == "nobody"
+
+
+def test_limits_of_servers() -> None:
+    settings = HubSettings.from_environment(LEAST)
+    assert (settings.idle_seconds, settings.memory_mb, settings.cpus, settings.nice) == (7200, 4096, 0, 5)
+    none = dict.fromkeys(["RPACS_IDLE_SECONDS", "RPACS_SERVER_MEMORY_MB", "RPACS_SERVER_PROCESSES"], "0")
+    settings = HubSettings.from_environment({**LEAST, **none})
+    assert (settings.idle_seconds, settings.memory_mb, settings.processes) == (0, 0, 0)
+
+
 def test_no_role_lets_anybody_act_as_somebody_else() -> None:
-    for role in roles("pacs-admins"):
+    for role in roles("pacs-admins", culler=True):
         for scope in role["scopes"]:
             assert not scope.startswith(("admin:", "tokens", "users:shares", "inherit", "proxy", "shutdown")), role
             assert scope != "access:servers"

@@ -7,6 +7,7 @@ from rpacs_hub.login.authenticator import OpenIDAuthenticator, OpenIDLoginHandle
 from rpacs_hub.login.errors import IdTokenError, LoginError, SigningKeysError
 from rpacs_hub.login.gateway_service import gateway_service
 from rpacs_hub.login.id_token import ASYMMETRIC_ALGORITHMS, IdTokenVerifier, SigningKeys
+from rpacs_hub.login.idle_culler import idle_culler_service
 from rpacs_hub.login.roles import SERVICE_NAME, roles
 from rpacs_hub.login.settings import HubSettings
 
@@ -22,6 +23,7 @@ __all__ = [
     "SigningKeys",
     "SigningKeysError",
     "gateway_service",
+    "idle_culler_service",
     "logout_address",
     "roles",
 ]

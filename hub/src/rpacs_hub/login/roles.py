@@ -2,19 +2,24 @@
 
 from typing import Any
 
-__all__ = ["SERVICE_NAME", "roles"]
+__all__ = ["CULLER_NAME", "SERVICE_NAME", "roles"]
 
 SERVICE_NAME = "pacs"
 """Name of the gateway as a hub service; its address ends in `/services/pacs/`."""
 
+CULLER_NAME = "idle-culler"
+"""Name of the hub service that stops servers which nobody uses."""
 
-def roles(admin_group: str) -> list[dict[str, Any]]:
+
+def roles(admin_group: str, *, culler: bool = False) -> list[dict[str, Any]]:
     """Return the roles for `JupyterHub.load_roles`.
 
     Parameters
     ----------
     admin_group : str
         Group whose members are administrators.
+    culler : bool
+        Whether there is a service that stops idle servers.
 
     Returns
     -------
@@ -23,6 +28,7 @@ def roles(admin_group: str) -> list[dict[str, Any]]:
         tell the gateway whose it is. It can list nobody, start nothing, and make no further token.
         ``user``: themselves, and the gateway.
         ``gateway``: the gateway's own token tells it in which groups the owner of a personal viewer address is.
+        ``idle-culler``: see which servers run and since when nobody used them, and stop them.
         ``pacs-admin``: see who is there, start, stop and remove servers and users.
 
     Notes
@@ -32,7 +38,14 @@ def roles(admin_group: str) -> list[dict[str, Any]]:
     researcher's name.
     """
     gateway = f"access:services!service={SERVICE_NAME}"
+    idle = {
+        "name": "idle-culler",
+        "description": "Stops servers that nobody uses: sees names, servers and times, starts and opens none",
+        "scopes": ["list:users", "read:users:activity", "read:servers", "delete:servers"],
+        "services": [CULLER_NAME],
+    }
     return [
+        *([idle] if culler else []),
         {
             "name": "server",
             "description": "A notebook's own token: the gateway, and nothing more",

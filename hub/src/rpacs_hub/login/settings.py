@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from rpacs_hub.containers import ContainerSettings
 from rpacs_hub.errors import SettingsError
 
 __all__ = ["HubSettings"]
 
-SpawnerKind = Literal["system-users", "simple"]
+SpawnerKind = Literal["system-users", "simple", "docker", "kubernetes"]
 
 _OWN_GATEWAY_SETTINGS = frozenset({"RPACS_GATEWAY_USER", "RPACS_GATEWAY_PORT"})
 
@@ -52,8 +53,28 @@ class HubSettings:
         `RPACS_HUB_STATE`: database, cookie secret; only the hub may read it.
     homes : Path
         `RPACS_HOMES`: the researchers' home folders; beside `state` by default.
-    spawner : {'system-users', 'simple'}
-        `RPACS_SPAWNER`; by default by whether we are root.
+    spawner : {'system-users', 'simple', 'docker', 'kubernetes'}
+        `RPACS_SPAWNER`; by default one of the first two, by whether we are root.
+    hub_host, hub_api_url : str
+        `RPACS_HUB_API_HOST`, the address of this machine that the hub's own port listens on (127.0.0.1), and
+        `RPACS_HUB_API_URL`, the address by which servers reach it. Both must be set for containers.
+    containers : ContainerSettings or None
+        Containers only: `RPACS_SERVER_IMAGE`; `RPACS_DOCKER_NETWORK`; `RPACS_KUBERNETES_NAMESPACE`,
+        `RPACS_KUBERNETES_STORAGE_CLASS`, `RPACS_SERVER_STORAGE_GB` (10).
+    idle_seconds : int
+        `RPACS_IDLE_SECONDS`: a server that nobody used for so long is stopped; 7200 by default, 0: never.
+    memory_mb : int
+        `RPACS_SERVER_MEMORY_MB`: MiB of memory; of each process where servers are processes of this machine, of a whole
+        server where they are containers. 4096 by default, 0: no limit.
+    cpus : float
+        `RPACS_SERVER_CPUS`: processors of one server. Containers are held to it; processes of this machine are told it
+        (`CPU_LIMIT`). 0, the default: no limit.
+    processes : int
+        `RPACS_SERVER_PROCESSES`: processes and threads of one person; 2048 by default, 0: no limit.
+    open_files : int
+        `RPACS_SERVER_OPEN_FILES`: open files of one process; 8192 by default, 0: no limit.
+    nice : int
+        `RPACS_SERVER_NICE`: how far servers stand back when others need the processor, 0 to 19; 5 by default.
     notebooks : Path
         `RPACS_NOTEBOOKS`: the pages that every researcher finds as `research-pacs`.
     gateway_user : str
@@ -88,6 +109,15 @@ class HubSettings:
     admin_group: str = "pacs-admins"
     allowed_groups: frozenset[str] = frozenset()
     spawner: SpawnerKind = "system-users"
+    hub_host: str = "127.0.0.1"
+    hub_api_url: str = ""
+    containers: ContainerSettings | None = None
+    idle_seconds: int = 7200
+    memory_mb: int = 4096
+    cpus: float = 0.0
+    processes: int = 2048
+    open_files: int = 8192
+    nice: int = 5
     gateway_user: str = ""
     gateway_environment: dict[str, str] = field(default_factory=dict, repr=False)
     proxy_command: list[str] = field(default_factory=lambda: ["configurable-http-proxy"])
@@ -120,6 +150,8 @@ class HubSettings:
         if env.text("CONFIGPROXY_AUTH_TOKEN", "") == "":
             raise SettingsError("CONFIGPROXY_AUTH_TOKEN is not set.", "Make one with `openssl rand -hex 32`.")
         public_url = env.web_address("RPACS_HUB_PUBLIC_URL").rstrip("/") + "/"
+        spawner = env.spawner()
+        containers = env.containers(spawner) if spawner in ("docker", "kubernetes") else None
         state = env.folder("RPACS_HUB_STATE")
         return cls(
             issuer=env.web_address("RPACS_OIDC_ISSUER"),
@@ -141,7 +173,16 @@ class HubSettings:
             allowed_groups=frozenset(env.words("RPACS_ALLOWED_GROUPS")),
             state=state,
             homes=env.folder("RPACS_HOMES", state.parent / "homes"),
-            spawner=env.spawner(),
+            spawner=spawner,
+            hub_host=env.text("RPACS_HUB_API_HOST") if containers else "127.0.0.1",
+            hub_api_url=env.reachable("RPACS_HUB_API_URL") if containers else "",
+            containers=containers,
+            idle_seconds=env.number_or_none("RPACS_IDLE_SECONDS", 7200, 10, 30 * 86400),
+            memory_mb=env.number_or_none("RPACS_SERVER_MEMORY_MB", 4096, 512, 16 * 2**20),
+            cpus=env.share("RPACS_SERVER_CPUS"),
+            processes=env.number_or_none("RPACS_SERVER_PROCESSES", 2048, 128, 2**20),
+            open_files=env.number_or_none("RPACS_SERVER_OPEN_FILES", 8192, 256, 2**20),
+            nice=env.number("RPACS_SERVER_NICE", 5, 0, 19),
             notebooks=env.folder("RPACS_NOTEBOOKS"),
             gateway_user=env.text("RPACS_GATEWAY_USER", ""),
             gateway_port=env.number("RPACS_GATEWAY_PORT", None, 1, 65535),
@@ -189,6 +230,22 @@ class _Environment:
             raise SettingsError(f"{name} is {text!r}, which is not a whole number from {least} to {most}.")
         return int(text)
 
+    def number_or_none(self, name: str, default: int, least: int, most: int) -> int:
+        """Read a limit: 0 for none, or a number that something can still run with."""
+        if self.text(name, str(default)) == "0":
+            return 0
+        try:
+            return self.number(name, default, least, most)
+        except SettingsError as error:
+            raise SettingsError(f"{error} 0 means: no limit.") from None
+
+    def share(self, name: str) -> float:
+        """Read a number of processors, which may be a part of one; 0: no limit."""
+        text = self.text(name, "0")
+        if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", text):
+            raise SettingsError(f"{name} is {text!r}, which is not a number such as 2 or 0.5. 0 means: no limit.")
+        return float(text)
+
     def choice(self, name: str, choices: tuple[str, ...]) -> str:
         text = self.text(name, choices[0])
         if text not in choices:
@@ -197,7 +254,12 @@ class _Environment:
 
     def spawner(self) -> SpawnerKind:
         root = os.geteuid() == 0
-        kind = self.choice("RPACS_SPAWNER", ("system-users", "simple") if root else ("simple", "system-users"))
+        local = ("system-users", "simple") if root else ("simple", "system-users")
+        kind = self.choice("RPACS_SPAWNER", (*local, "docker", "kubernetes"))
+        if kind == "docker":
+            return "docker"
+        if kind == "kubernetes":
+            return "kubernetes"
         if kind == "simple":
             if root:
                 raise SettingsError(
@@ -208,6 +270,30 @@ class _Environment:
         if not root:
             raise SettingsError("RPACS_SPAWNER is system-users: that needs a hub that runs as root.", "Use simple.")
         return "system-users"
+
+    def containers(self, kind: SpawnerKind) -> ContainerSettings:
+        return ContainerSettings(
+            image=self.text("RPACS_SERVER_IMAGE"),
+            memory=self.number_or_none("RPACS_SERVER_MEMORY_MB", 4096, 512, 16 * 2**20) * 2**20,
+            cpus=self.share("RPACS_SERVER_CPUS"),
+            processes=self.number_or_none("RPACS_SERVER_PROCESSES", 2048, 128, 2**20),
+            open_files=self.number_or_none("RPACS_SERVER_OPEN_FILES", 8192, 256, 2**20),
+            network=self.text("RPACS_DOCKER_NETWORK") if kind == "docker" else "",
+            namespace=self.text("RPACS_KUBERNETES_NAMESPACE") if kind == "kubernetes" else "",
+            storage_class=self.text("RPACS_KUBERNETES_STORAGE_CLASS", ""),
+            storage_gb=self.number("RPACS_SERVER_STORAGE_GB", 10, 1, 10_000),
+        )
+
+    def reachable(self, name: str) -> str:
+        """Read an address that containers can reach: not this machine's own."""
+        text = self.text(name)
+        parts = urlsplit(text)
+        if parts.scheme not in ("http", "https") or not parts.hostname or _is_this_machine(parts.hostname):
+            raise SettingsError(
+                f"{name} is {text!r}, which no container can reach.",
+                "Give the hub's address on their network, such as http://10.0.0.5:8081.",
+            )
+        return text.rstrip("/")
 
     def web_address(self, name: str, default: str | None = None) -> str:
         """Read an address whose answers we trust: https, or this machine."""

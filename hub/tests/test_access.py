@@ -60,6 +60,7 @@ FOREIGN = {
     ("POST", "dicom-web/studies"): (405, 405, 405),
     ("POST", "dicom-web/studies/{study}"): (405, 405, 405),
     ("GET", "dicom-web/workitems"): (501, 501, 501),
+    **{(method, "orthanc/{path}"): (404, 404, 404) for method in ("GET", "POST", "PUT", "DELETE")},
     ("POST", "dicom-web/workitems"): (501, 501, 501),
 }
 
@@ -122,6 +123,7 @@ def asking(archive, tmp_path_factory):
                 instance=uid,
                 frames=1,
                 element="7FE00010",
+                path="instances",
             )
             return served.client.request(method, address, headers=headers, json=body, params=params)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -20,11 +20,13 @@ import httpx
 from rpacs_hub._orthanc_files import FileConnections
 from rpacs_hub.errors import OrthancError, OrthancMissing, OrthancUnavailable
 
-__all__ = ["Change", "Changes", "Orthanc", "StoredInstance"]
+__all__ = ["Change", "Changes", "Orthanc", "StoredInstance", "raw_chunks"]
 
 T = TypeVar("T")
 
 _SERIES_PAGE = 1000
+
+_RELAY_TIMEOUT = 600.0  # seconds without a byte: Orthanc packs archives before it answers
 
 _HINT = "Is the research Orthanc running, and are RPACS_RESEARCH_URL's address and password right?"
 
@@ -190,6 +192,49 @@ class Orthanc:
                 # aiter_bytes would undo a Content-Encoding; none was asked for, so what comes is the file.
                 yield (int(length) if length else None), response.aiter_raw(1 << 18)
 
+    async def relay(
+        self, method: str, target: str, headers: Mapping[str, str], body: AsyncIterator[bytes] | None
+    ) -> httpx.Response:
+        """Send a request of somebody else's as it is, with this client's credentials.
+
+        Parameters
+        ----------
+        method
+            HTTP method.
+        target
+            Path and query string, encoded.
+        headers
+            Those to send; with ``Content-Length`` where the length of `body` is known.
+        body
+            Its chunks; None = no body.
+
+        Returns
+        -------
+        httpx.Response
+            Whatever Orthanc answers, its body not read yet: the caller closes it.
+
+        Raises
+        ------
+        OrthancUnavailable
+            Orthanc does not answer, or refuses the credentials.
+        """
+        base = self._client.base_url
+        url = base.copy_with(raw_path=(base.path.rstrip("/") + target).encode("ascii"))
+        request = self._client.build_request(
+            method, url, headers=dict(headers), content=body, timeout=httpx.Timeout(_RELAY_TIMEOUT, connect=5.0)
+        )
+        with _translated():
+            response = await self._client.send(request, stream=True, follow_redirects=False)
+        if response.status_code == 401:
+            await response.aclose()
+            _check(401)
+        return response
+
+    @property
+    def root(self) -> str:
+        """Orthanc's address without credentials, ending in ``/``."""
+        return str(self._client.base_url).rstrip("/") + "/"
+
     async def _json(self, path: str, body: object = None) -> Any:
         with _translated():
             if body is None:
@@ -198,6 +243,19 @@ class Orthanc:
                 response = await self._client.post(path, json=body)
             _check(response.status_code)
             return response.json()
+
+
+async def raw_chunks(response: httpx.Response) -> AsyncIterator[bytes]:
+    """Yield the body of an answer as it comes.
+
+    Raises
+    ------
+    OrthancUnavailable
+        Orthanc went away meanwhile.
+    """
+    with _translated():
+        async for chunk in response.aiter_raw(1 << 18):
+            yield chunk
 
 
 @contextlib.contextmanager

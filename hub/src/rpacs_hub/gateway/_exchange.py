@@ -18,6 +18,7 @@ from rpacs_hub.permissions import (
     Collection,
     Decision,
     Instance,
+    OrthancPath,
     decide,
     missing_reason,
     visible_to,
@@ -110,6 +111,12 @@ class Call:
         Absolute address of the API as the client reaches it, ending in ``/``; below a personal address, that one.
     address
         The personal address that the request came by; None for a Hub token.
+    target
+        The request line's path and query string as they came.
+    headers
+        The request's headers, for what is passed on.
+    stream
+        The body as chunks, for a route that `streams`; None where the request has none.
     """
 
     services: Services
@@ -122,8 +129,11 @@ class Call:
     accept: str = ""
     base: str = ""
     address: ViewerAddress | None = None
+    target: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    stream: AsyncIterator[bytes] | None = None
 
-    def decide(self, action: Action, resource: Instance | Collection) -> Decision:
+    def decide(self, action: Action, resource: Instance | Collection | OrthancPath) -> Decision:
         """Decide by the permissions in force and put the decision into the audit line."""
         decision = decide(self.services.permissions.current, self.actor, action, resource)
         self.event.decision = "allowed" if decision.allowed else "denied"
@@ -187,6 +197,8 @@ class Route:
         What it is called in the audit; None for the one open address that hands out nothing.
     by_address
         Whether personal addresses lead here as well, below ``view/{token}/``.
+    streams
+        Whether the endpoint takes the body as it comes, whatever it is; the last name of `path` may hold slashes.
     """
 
     method: str
@@ -194,10 +206,13 @@ class Route:
     endpoint: Endpoint
     action: Action | None
     by_address: bool = False
+    streams: bool = False
 
     @property
     def pattern(self) -> str:
         """The path as a regular expression with named groups."""
+        if self.streams:
+            return re.escape(self.path.rpartition("/")[0]) + "(?:/.*)?"
         return re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(self.path))
 
 

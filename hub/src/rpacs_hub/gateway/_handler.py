@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tornado import web
+from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPServerRequest
 from tornado.iostream import StreamClosedError
 
@@ -33,6 +34,7 @@ from rpacs_hub.errors import (
     SearchTooSlow,
 )
 from rpacs_hub.exports import ExportConflict, ExportError, ExportNotFound
+from rpacs_hub.gateway._body import BodyStream
 from rpacs_hub.gateway._exchange import ApiError, Call, Reply, Route
 from rpacs_hub.gateway.auth import bearer_token
 from rpacs_hub.gateway.viewer_addresses import ViewerAddress, without_token
@@ -46,6 +48,7 @@ __all__ = ["ApiHandler", "error_reply"]
 _log = logging.getLogger(__name__)
 
 MAX_BODY = 4 << 20
+_LARGEST_STREAM = 64 << 30  # bytes of a body that is passed on and never held
 _NOBODY = Actor("")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
@@ -99,6 +102,24 @@ class ApiHandler(web.RequestHandler):
         self.chunks: list[bytes] = []
         self.received = 0
         self.request_id = secrets.token_hex(8)
+        self.stream: BodyStream | None = None
+        self.serving: asyncio.Task[None] | None = None
+
+    def prepare(self) -> None:
+        """Begin with a request whose body is passed on as it comes; the others wait until it is there."""
+        route = self.routes.get(self.request.method or "")
+        if route is not None and route.streams:
+            connection = self.request.connection
+            if isinstance(connection, HTTP1Connection):
+                connection.set_max_body_size(_LARGEST_STREAM)
+            self.stream = BodyStream()
+            self.serving = asyncio.create_task(self._respond({}))
+
+    def on_connection_close(self) -> None:
+        """Give up what waits for the rest of a body."""
+        super().on_connection_close()
+        if self.serving is not None and self.stream is not None and not self.stream.ended:
+            self.serving.cancel()
 
     def set_default_headers(self) -> None:
         """Leave out the server's name; keep images out of every cache."""
@@ -114,6 +135,8 @@ class ApiHandler(web.RequestHandler):
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         """Collect the body up to a limit; the rest is read and dropped, so that the answer can be sent."""
         self.received += len(chunk)
+        if self.stream is not None:
+            return self.stream.put(chunk)
         if self.received <= MAX_BODY:
             self.chunks.append(chunk)
         else:
@@ -121,6 +144,13 @@ class ApiHandler(web.RequestHandler):
         return None
 
     async def _serve(self, **path: str) -> None:
+        if self.serving is None or self.stream is None:
+            await self._respond(path)
+            return
+        await self.stream.put(None)
+        await self.serving
+
+    async def _respond(self, path: Mapping[str, str]) -> None:
         method = self.request.method or ""
         route = self.routes.get(method)
         if method == "OPTIONS" and self._allow_origin():
@@ -188,7 +218,7 @@ class ApiHandler(web.RequestHandler):
         everything = {name: self.get_query_arguments(name, strip=False) for name in self.request.query_arguments}
         if any("\0" in value for values in (*everything.values(), path.values()) for value in values):
             raise ApiError(400, "request_invalid", "The address holds a NUL character.")
-        body = self._body() if event.method == "POST" and not route.by_address else None
+        body = self._body() if event.method == "POST" and not (route.by_address or route.streams) else None
         call = Call(
             self.services,
             actor,
@@ -200,6 +230,9 @@ class ApiHandler(web.RequestHandler):
             accept=",".join(self.request.headers.get_list("Accept")),
             base=self._base(path.get("token")),
             address=address,
+            target=self.request.uri or "",
+            headers=self.request.headers,
+            stream=aiter(self.stream) if self.stream is not None and self._has_body() else None,
         )
         if route.action is not None and route.action not in _WITHOUT_REASON:
             call.require_reason()
@@ -264,7 +297,21 @@ class ApiHandler(web.RequestHandler):
         except (ValueError, RecursionError):
             raise ApiError(400, "not_json", "The body is not valid JSON.") from None
 
+    def _has_body(self) -> bool:
+        headers = self.request.headers
+        return "Transfer-Encoding" in headers or headers.get("Content-Length", "0") != "0"
+
+    async def _drop_body(self) -> None:
+        """Read what is left of a body, so that the client hears the answer; of a large one, end the connection."""
+        if self.stream is None:
+            return
+        length = self.request.headers.get("Content-Length", "0" if not self._has_body() else "")
+        if length.isdigit() and int(length) <= MAX_BODY:
+            await self.stream.drop()
+        self.stream.close()
+
     async def _send(self, reply: Reply, body: bytes) -> None:
+        await self._drop_body()
         self.set_status(reply.status)
         self.set_header("X-Request-Id", self.request_id)
         self.set_header("Content-Type", reply.content_type)

@@ -6,6 +6,7 @@ from rpacs_hub.permissions.decide import (
     Collection,
     Decision,
     Instance,
+    OrthancPath,
     Reason,
     decide,
     held_profiles,
@@ -13,7 +14,7 @@ from rpacs_hub.permissions.decide import (
     visible_to,
 )
 from rpacs_hub.permissions.explanation import Explanation, ProfileSays, explain
-from rpacs_hub.permissions.paths import PathPattern
+from rpacs_hub.permissions.paths import PathPattern, normalised_path, overrides_method
 from rpacs_hub.permissions.profiles import NOBODY, Grant, Permissions, Profile, load_permissions, parse_permissions
 from rpacs_hub.permissions.watch import PermissionsFile, PermissionsState
 
@@ -26,6 +27,7 @@ __all__ = [
     "Explanation",
     "Grant",
     "Instance",
+    "OrthancPath",
     "PathPattern",
     "Permissions",
     "PermissionsFile",
@@ -38,6 +40,8 @@ __all__ = [
     "held_profiles",
     "load_permissions",
     "missing_reason",
+    "normalised_path",
+    "overrides_method",
     "parse_permissions",
     "visible_to",
 ]

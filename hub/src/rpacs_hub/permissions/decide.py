@@ -10,7 +10,7 @@ from typing import Any
 import dicom_query
 from rpacs_hub.index.visible import Visible
 from rpacs_hub.permissions._words import come_by, difference, shown
-from rpacs_hub.permissions.profiles import Permissions
+from rpacs_hub.permissions.profiles import Permissions, Profile
 
 __all__ = [
     "Action",
@@ -18,6 +18,7 @@ __all__ = [
     "Collection",
     "Decision",
     "Instance",
+    "OrthancPath",
     "Reason",
     "decide",
     "held_profiles",
@@ -49,6 +50,7 @@ class Action(enum.StrEnum):
     FACETS = "facets"
     QUERY_HELP = "query_help"
     EXPLAIN = "explain"
+    ORTHANC = "orthanc"
     UNKNOWN = "unknown"
 
 
@@ -82,6 +84,22 @@ class Instance:
 @dataclass(frozen=True)
 class Collection:
     """Whatever matches a search: the rows themselves are filtered by `visible_to`."""
+
+
+@dataclass(frozen=True)
+class OrthancPath:
+    """A request to Orthanc's own API.
+
+    Attributes
+    ----------
+    verb
+        The HTTP method.
+    path
+        As `normalised_path` returns it; None = whether any path at all is open.
+    """
+
+    verb: str
+    path: str | None
 
 
 @dataclass(frozen=True)
@@ -148,10 +166,13 @@ def held_profiles(permissions: Permissions, actor: Actor) -> dict[str, tuple[tup
     }
 
 
-def decide(permissions: Permissions, actor: Actor, action: Action, resource: Instance | Collection) -> Decision:
+def decide(
+    permissions: Permissions, actor: Actor, action: Action, resource: Instance | Collection | OrthancPath
+) -> Decision:
     """Decide whether somebody may do something.
 
-    Profiles add up: one that shows the instance is enough. No profile = nothing.
+    Profiles add up: one that shows the instance, or opens the path, is enough. No profile = nothing. Within a profile
+    ``Deny`` beats ``Allow``.
 
     Parameters
     ----------
@@ -172,7 +193,10 @@ def decide(permissions: Permissions, actor: Actor, action: Action, resource: Ins
     for name, (users, groups) in held.items():
         profile = permissions.profiles[name]
         who = f"{name}, {come_by(users, groups)}"
-        if isinstance(resource, Collection):
+        if isinstance(resource, OrthancPath):
+            allows, text = _opens(profile, resource)
+            reasons.append(Reason(name, allows, f"{who}: {text}."))
+        elif isinstance(resource, Collection):
             reasons.append(Reason(name, True, f"{who}: shows {shown(profile)}; only such rows are used for {action}."))
         elif profile.filter is None:
             reasons.append(Reason(name, True, f"{who}: shows {shown(profile)}."))
@@ -182,6 +206,18 @@ def decide(permissions: Permissions, actor: Actor, action: Action, resource: Ins
             reasons.append(Reason(name, False, f"{who}: {difference(profile.filter, resource.document)}."))
     reasons.sort(key=lambda reason: not reason.allows)
     return Decision(reasons[0].allows, tuple(reasons))
+
+
+def _opens(profile: Profile, asked: OrthancPath) -> tuple[bool, str]:
+    if not profile.allow:
+        return False, "opens no paths of Orthanc"
+    if asked.path is None:
+        return True, "opens paths of Orthanc"
+    denies = next((one for one in profile.deny if one.denies(asked.verb, asked.path)), None)
+    if denies is not None:
+        return False, f"denies {denies}"
+    allows = next((one for one in profile.allow if one.allows(asked.verb, asked.path)), None)
+    return allows is not None, f"allows {allows}" if allows else "allows no such request"
 
 
 def missing_reason(permissions: Permissions, actor: Actor, given: str | None) -> Decision | None:

@@ -2,7 +2,7 @@
 
 from rpacs_hub.gateway import dicomweb
 from rpacs_hub.gateway._exchange import Route
-from rpacs_hub.gateway.api import explain, exports, health, instances, me, query_help, search, viewer_addresses
+from rpacs_hub.gateway.api import explain, exports, health, instances, me, orthanc, query_help, search, viewer_addresses
 
 __all__ = ["ROUTES"]
 
@@ -16,5 +16,6 @@ ROUTES: tuple[Route, ...] = (
     *exports.ROUTES,
     *viewer_addresses.ROUTES,
     *dicomweb.ROUTES,
+    *orthanc.ROUTES,
 )
 """Every address, in the order of openapi.yaml."""

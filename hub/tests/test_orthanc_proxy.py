@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import json
 import os
+import socket
 from collections.abc import Iterator
 from urllib.parse import quote
 
@@ -16,7 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from playwright.sync_api import Browser
 
-from hub.tests.support import Served, as_bytes, audit_lines, gateway_settings, image, serving
+from hub.tests.support import Served, as_bytes, audit_lines, gateway_settings, image, serving, until
 from rpacs_hub.permissions import (
     Action,
     Actor,
@@ -138,6 +139,26 @@ def test_a_large_body_passes_in_pieces(proxied):
     assert digest.digest() == hashlib.sha256(data).digest()
     refused = served.client.put("orthanc/tools/x", headers=olga, content=data[: 1 << 20])
     assert refused.status_code == 404
+
+
+def test_an_upload_that_breaks_off_is_given_up(proxied, base):
+    served, _, _ = proxied
+    olga = served.tokens.add("olga")
+    data = as_bytes(image(patient="P4", size=1000))
+    lines = ["POST /services/pacs/api/v1/orthanc/instances HTTP/1.1", "Host: x", f"Content-Length: {len(data)}"]
+    lines += [f"{name}: {value}" for name, value in olga.items()]
+    with socket.create_connection(("127.0.0.1", served.client.base_url.port), 10) as sender:
+        sender.sendall(("\r\n".join(lines) + "\r\n\r\n").encode() + data[: len(data) // 2])
+
+        def noted() -> bool:
+            with psycopg.connect(base.gateway) as connection:
+                found = connection.execute("SELECT line FROM audit.event ORDER BY seq DESC LIMIT 1").fetchone()
+            return found is not None and json.loads(found[0])["method"] == "POST"
+
+        until(noted, "the line before the upload is passed on")
+    assert len(served.get("orthanc/instances", olga).json()) == 1
+    whole = served.client.post("orthanc/instances", headers=olga, content=data)
+    assert (whole.status_code, whole.json()["Status"]) == (200, "Success")
 
 
 def test_errors_of_orthanc_pass_and_ours_are_json(proxied):

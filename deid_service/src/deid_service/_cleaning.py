@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import struct
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
-from deid_service._buffers import Part, deflated, spool
-from deid_service._memory import LONGEST, MOST_ELEMENTS, Known, Memory
+from deid_service._buffers import Data, Part, deflated, spool
+from deid_service._memory import LONGEST, MOST_ELEMENTS, MOST_RUNS, Known, Memory, Remembered
 from deid_service._values import PATIENT_ID, NewValues
 from deid_service.errors import Refused
 from deid_service.outcomes import Change, Cleaned
@@ -29,6 +30,7 @@ from deid_service.wire import (
     UNDEFINED,
     Element,
     Encoding,
+    PlacedRun,
     Source,
     character_set,
     read,
@@ -73,12 +75,29 @@ _Set = AddTags | TextMarker | CodesMarker
 
 
 class _Place:
-    """A data set that is being cleaned, and what holds in it."""
+    """A data set that is being cleaned, what holds in it, and what is written in its place so far."""
 
-    __slots__ = ("codecs", "deeper", "dropped", "elements", "encoding", "here", "level", "path")
+    __slots__ = (
+        "_data",
+        "_run_end",
+        "_run_start",
+        "changed",
+        "chunks",
+        "codecs",
+        "deeper",
+        "dropped",
+        "elements",
+        "encoding",
+        "here",
+        "known",
+        "level",
+        "path",
+        "pending",
+    )
 
     def __init__(
         self,
+        data: Data,
         elements: list[Element],
         level: Level,
         encoding: Encoding,
@@ -87,6 +106,7 @@ class _Place:
         here: dict[int, _Set],
         deeper: dict[int, _Adds],
     ) -> None:
+        self._data = data
         self.elements = elements
         self.level = level
         self.encoding = encoding
@@ -95,6 +115,33 @@ class _Place:
         self.here = here
         self.deeper = deeper
         self.dropped: set[int] = set()  # private creators that went
+        self.pending = sorted(here.keys() | deeper.keys())  # what may have to be added further on
+        self.known: Remembered | None = None
+        self.chunks: list[Part] = []
+        self.changed = False
+        self._run_start = self._run_end = -1  # what is copied from the source as it is, up to now
+
+    def copy(self, element: Element, *, joined: bool) -> None:
+        """Copy an element from the source; `joined` to what was copied last, if it follows."""
+        if joined and self._run_start >= 0 and element.start == self._run_end:
+            self._run_end = element.end
+            return
+        if self._run_start >= 0:
+            self.changed = True  # something was skipped, or the order is not that of the source
+            self.flush()
+        self._run_start, self._run_end = element.start, element.end
+
+    def write(self, chunks: Iterable[Part]) -> None:
+        """Write something else than stood there."""
+        self.flush()
+        self.chunks += chunks
+        self.changed = True
+
+    def flush(self) -> None:
+        """End what is copied in one piece."""
+        if self._run_start >= 0:
+            self.chunks.append(self._data[self._run_start : self._run_end])
+            self._run_start = -1
 
 
 class Cleaning:
@@ -200,19 +247,13 @@ class Cleaning:
 
     def _file_meta(self) -> bytes:
         """Build preamble, prefix and group 0002 from nothing but what the clean data set says (PS3.10 7.1)."""
-        values = {
-            0x00020002: self._names[SOP_CLASS].encode(),
-            0x00020003: self._names[SOP_INSTANCE].encode(),
-            0x00020010: self._source.transfer_syntax.encode(),
-            0x00020012: _IMPLEMENTATION_UID,
-        }
-        body = _EXPLICIT_LITTLE.header(0x00020001, "OB", 2) + b"\x00\x01"
-        for tag, value in values.items():
-            padded = value + b"\0" * (len(value) % 2)
-            body += _EXPLICIT_LITTLE.header(tag, "UI", len(padded)) + padded
-        body += _EXPLICIT_LITTLE.header(0x00020013, "SH", len(_IMPLEMENTATION_VERSION)) + _IMPLEMENTATION_VERSION
-        length = _EXPLICIT_LITTLE.header(0x00020000, "UL", 4) + struct.pack("<I", len(body))
-        return b"\0" * 128 + b"DICM" + length + body
+        before, after = _around_the_name(self._names[SOP_CLASS], self._source.transfer_syntax)
+        name = self._names[SOP_INSTANCE].encode()
+        name += b"\0" * (len(name) % 2)
+        name = _EXPLICIT_LITTLE.header(0x00020003, "UI", len(name)) + name
+        length = _EXPLICIT_LITTLE.header(0x00020000, "UL", 4)
+        length += struct.pack("<I", len(before) + len(name) + len(after))
+        return b"".join((b"\0" * 128, b"DICM", length, before, name, after))
 
     def _clean_level(
         self,
@@ -228,90 +269,116 @@ class Cleaning:
         here, deeper = _split_adds(adds)
         if top and self._markers:
             here = {**self._markers, **here}
-        place = _Place(elements, level, encoding, codecs, path, here, deeper)
-        known = self._known(place) if top else None
-        pending = sorted(here.keys() | deeper.keys())
-        chunks: list[Part] = []
-        changed = False
-        run_start = run_end = -1
-        for element in elements:
-            tag = element.tag
-            while pending and pending[0] <= tag:
-                missing = pending.pop(0)
-                extra = self._added(missing, place) if missing < tag else None
-                if extra is not None:
-                    if run_start >= 0:
-                        chunks.append(self._data[run_start:run_end])
-                        run_start = -1
-                    chunks.append(extra)
-                    changed = True
-            if not tag & 0xFFFF or tag == _PADDING:
-                changed = True
-                continue
-            raw = None
-            if known is not None and element.end - element.start <= LONGEST:
-                raw = self._data[element.start : element.end]
-                same = known.get(raw)
-                if same is not None and (same.cut is None or same.cut is self._values.cut):
-                    if run_start >= 0:
-                        chunks.append(self._data[run_start:run_end])
-                        run_start = -1
-                    if same.changes:
-                        self._changes += same.changes
-                    if same.mappings:
-                        self._values.mappings.update(same.mappings)
-                    if same.name is not None:
-                        self._names[tag] = same.name
-                    if same.written is not None:
-                        chunks.append(same.written)
-                        self._tags.append(tag)
-                    continue
-            if tag == CHARACTER_SET:
-                place.codecs = character_set(self._source.value(element))
-                known = self._known(place) if top else None
-            if raw is not None and known is not None and _may_be_remembered(tag, place):
-                written = self._clean_and_remember(known, raw, element, place)
+        place = _Place(self._data, elements, level, encoding, codecs, path, here, deeper)
+        if top:
+            place.known = self._known(place)
+        for segment in (self._source.segments if top else None) or elements:
+            if isinstance(segment, Element):
+                self._clean_next(segment, place)
             else:
-                written = self._clean_element(element, place)
-            if written is not None and not written:
-                changed = True
-                continue
-            if top:
-                self._tags.append(tag)
-                if tag in REQUIRED and tag not in self._names:
-                    self._keep_name(tag, self._source.value(element))
-            if written is None and run_start >= 0 and element.start == run_end and tag not in PIXEL_TAGS:
-                run_end = element.end
-                continue
-            if run_start >= 0:
-                changed = True  # something was skipped, or the order is not that of the source
-                chunks.append(self._data[run_start:run_end])
-                run_start = -1
-            if written is not None:
-                chunks += written
-                changed = True
-            elif tag in PIXEL_TAGS and top and element.vr in _PIXEL_VRS and element.items is None:
-                chunks.append(self._view[element.start : element.end])
-            else:
-                run_start, run_end = element.start, element.end
-        if run_start >= 0:
-            chunks.append(self._data[run_start:run_end])
-        for tag in pending:
-            extra = self._added(tag, place)
-            if extra is not None:
-                chunks.append(extra)
-                changed = True
-        return chunks, changed
+                self._clean_run(segment, place)
+        place.flush()
+        self._add_missing(place, 0x1_0000_0000)
+        return place.chunks, place.changed
 
-    def _known(self, place: _Place) -> dict[bytes, Known]:
+    def _add_missing(self, place: _Place, before: int) -> None:
+        """Add what is to be there in front of a tag."""
+        pending = place.pending
+        while pending and pending[0] < before:
+            extra = self._added(pending.pop(0), place)
+            if extra is not None:
+                place.write([extra])
+
+    def _clean_next(self, element: Element, place: _Place) -> None:
+        """Clean the next element of a data set."""
+        tag, top = element.tag, place.path == ""
+        pending = place.pending
+        if pending and pending[0] <= tag:
+            self._add_missing(place, tag)
+            if pending and pending[0] == tag:
+                pending.pop(0)
+        if not tag & 0xFFFF or tag == _PADDING:
+            place.changed = True
+            return
+        known = place.known
+        raw = None
+        if known is not None and element.end - element.start <= LONGEST:
+            raw = self._data[element.start : element.end]
+            same = known.elements.get(raw)
+            if same is not None and (same.cut is None or same.cut is self._values.cut):
+                self._do_again(same, place)
+                return
+        if tag == CHARACTER_SET:
+            place.codecs = character_set(self._source.value(element))
+            known = place.known = self._known(place) if top else None
+        if raw is not None and known is not None and _may_be_remembered(tag, place):
+            written = self._clean_and_remember(known, raw, element, place)
+        else:
+            written = self._clean_element(element, place)
+        if written is not None and not written:
+            place.changed = True
+            return
+        if top:
+            self._tags.append(tag)
+            if tag in REQUIRED and tag not in self._names:
+                self._keep_name(tag, self._source.value(element))
+        if written is not None:
+            place.write(written)
+        elif tag in PIXEL_TAGS and top and element.vr in _PIXEL_VRS and element.items is None:
+            place.write([self._view[element.start : element.end]])
+        else:
+            place.copy(element, joined=tag not in PIXEL_TAGS)
+
+    def _clean_run(self, run: PlacedRun, place: _Place) -> None:
+        """Clean elements that earlier instances held too.
+
+        What becomes of them follows from their bytes and from what :meth:`_known` asks for, as it does for a single
+        element: no run has part of a private group, or the character set. That goes for what is added in between, too.
+        """
+        self._add_missing(place, run.first)
+        known, values = place.known, self._values
+        same = known.runs.get(run.raw) if known is not None else None
+        if same is not None and (same.cut is None or same.cut is values.cut):
+            self._do_again(same, place)
+            while place.pending and place.pending[0] <= run.last:
+                place.pending.pop(0)
+            return
+        place.flush()
+        chunks, changes, tags = len(place.chunks), len(self._changes), len(self._tags)
+        names, mappings = set(self._names), values.mappings
+        values.start_watching()
+        place.known = None  # each element is worked out, for its part in the watch
+        for element in run.elements:
+            self._clean_next(element, place)
+        place.flush()
+        place.known = known
+        new, values.mappings = values.mappings, mappings
+        mappings.update(new)
+        if known is not None and not values.of_instance and len(known.runs) < MOST_RUNS:
+            known.runs[run.raw] = Known(
+                b"".join(place.chunks[chunks:]),
+                tuple(self._tags[tags:]),
+                tuple(self._changes[changes:]),
+                new,
+                values.cut if values.cut_used else None,
+                {tag: name for tag, name in self._names.items() if tag not in names},
+            )
+
+    def _do_again(self, same: Known, place: _Place) -> None:
+        """Do what was done for an earlier instance."""
+        self._changes += same.changes
+        self._values.mappings.update(same.mappings)
+        self._names.update(same.names)
+        self._tags += same.tags
+        place.write([same.written] if same.written else ())
+
+    def _known(self, place: _Place) -> Remembered:
         """Return what became of elements of instances for which the same holds in all that an element can tell."""
         identity = self._identity
         who = (identity.patient_id, identity.issuer, identity.study, identity.series)
         return self._memory.elements((self._plan, self._pixels.looked_at, place.encoding, place.codecs, *who))
 
-    def _clean_and_remember(
-        self, known: dict[bytes, Known], raw: bytes, element: Element, place: _Place
-    ) -> list[Part] | None:
+    def _clean_and_remember(self, known: Remembered, raw: bytes, element: Element, place: _Place) -> list[Part] | None:
         """Clean an element, and remember the result unless it holds for this instance only."""
         values = self._values
         noted, mappings = len(self._changes), values.mappings
@@ -319,15 +386,17 @@ class Cleaning:
         written = self._clean_element(element, place)
         new, values.mappings = values.mappings, mappings
         mappings.update(new)
-        if not values.of_instance and len(known) < MOST_ELEMENTS:
-            result = raw if written is None else b"".join(written) if written else None
+        if not values.of_instance and len(known.elements) < MOST_ELEMENTS:
+            tag = element.tag
+            result = raw if written is None else b"".join(written)
             cut = values.cut if values.cut_used else None
-            name = None
-            if element.tag in REQUIRED and result is not None:
+            names = {}
+            if tag in REQUIRED and result:
                 if written is None:
-                    self._keep_name(element.tag, self._source.value(element))
-                name = self._names[element.tag]
-            known[raw] = Known(result, tuple(self._changes[noted:]), new, cut, name)
+                    self._keep_name(tag, self._source.value(element))
+                names[tag] = self._names[tag]
+            tags = (tag,) if result else ()
+            known.elements[raw] = Known(result, tags, tuple(self._changes[noted:]), new, cut, names)
         return written
 
     def _clean_element(self, element: Element, place: _Place) -> list[Part] | None:
@@ -466,6 +535,21 @@ class Cleaning:
 def _change(path: str, tag: int, action: str) -> Change:
     # Every instance of a series changes at the same places.
     return Change(f"{path}{tag_text(tag)}", action)
+
+
+@lru_cache(maxsize=256)
+def _around_the_name(sop_class: str, transfer_syntax: str) -> tuple[bytes, bytes]:
+    """Return what stands before and after the instance's name in file meta information."""
+
+    def element(tag: int, vr: str, value: bytes) -> bytes:
+        return _EXPLICIT_LITTLE.header(tag, vr, len(value)) + value
+
+    def uid(tag: int, value: bytes) -> bytes:
+        return element(tag, "UI", value + b"\0" * (len(value) % 2))
+
+    before = element(0x00020001, "OB", b"\x00\x01") + uid(0x00020002, sop_class.encode())
+    after = uid(0x00020010, transfer_syntax.encode()) + uid(0x00020012, _IMPLEMENTATION_UID)
+    return before, after + element(0x00020013, "SH", _IMPLEMENTATION_VERSION)
 
 
 def _is_creator(tag: int) -> bool:

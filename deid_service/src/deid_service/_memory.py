@@ -8,13 +8,16 @@ from typing import Final
 from deid_service.descriptors import PatientIdentifiers
 from deid_service.outcomes import Change, Mapping
 
-__all__ = ["LONGEST", "MOST_ELEMENTS", "Known", "Memory", "Replacement"]
+__all__ = ["LONGEST", "MOST_ELEMENTS", "MOST_RUNS", "Known", "Memory", "Remembered", "Replacement"]
 
 LONGEST: Final = 1024
 """Length in bytes up to which elements are remembered."""
 
 MOST_ELEMENTS: Final = 512
 """How many elements are remembered of one series."""
+
+MOST_RUNS: Final = 64
+"""How many runs of elements are remembered of one series."""
 
 _MOST_SERIES: Final = 64
 
@@ -39,37 +42,58 @@ class Replacement:
 
 
 class Known:
-    """What became of a top-level element that stood in an earlier instance of the series, with the very same bytes.
+    """What became of a top-level element, or of several in a row, that an earlier instance held with the same bytes.
 
     Attributes
     ----------
-    written : bytes or None
-        What is written in its place; None if it went.
+    written : bytes
+        What is written in their place; empty if they went.
+    tags : tuple of int
+        Of the elements in `written`.
     changes : tuple of Change
         For the report.
     mappings : dict
         For the journal, by kind, scope and original.
     cut : PatientIdentifiers or None
         What was cut out of texts, if it had a say: the result holds where it is the same object.
-    name : str or None
-        The new UID, if the element names what the instance belongs to.
+    names : dict of int to str
+        The new UIDs, by tag, of elements that name what the instance belongs to.
     """
 
-    __slots__ = ("changes", "cut", "mappings", "name", "written")
+    __slots__ = ("changes", "cut", "mappings", "names", "tags", "written")
 
     def __init__(
         self,
-        written: bytes | None,
+        written: bytes,
+        tags: tuple[int, ...],
         changes: tuple[Change, ...],
         mappings: dict[tuple[str, str, str], Mapping],
         cut: PatientIdentifiers | None,
-        name: str | None,
+        names: dict[int, str],
     ) -> None:
         self.written = written
+        self.tags = tags
         self.changes = changes
         self.mappings = mappings
         self.cut = cut
-        self.name = name
+        self.names = names
+
+
+class Remembered:
+    """What is remembered of one series.
+
+    Attributes
+    ----------
+    elements, runs : dict of bytes to Known
+        Single elements, and runs of them (:class:`~deid_service.wire.PlacedRun`), by their bytes with header. Kept
+        apart: a run may be one private element that makes up its group, and the same element elsewhere does not.
+    """
+
+    __slots__ = ("elements", "runs")
+
+    def __init__(self) -> None:
+        self.elements: dict[bytes, Known] = {}
+        self.runs: dict[bytes, Known] = {}
 
 
 class Memory:
@@ -81,7 +105,7 @@ class Memory:
     def __init__(self, most: int = 4096) -> None:
         self._most = most
         self._known: dict[tuple[object, ...], Replacement] = {}
-        self._elements: dict[tuple[object, ...], dict[bytes, Known]] = {}
+        self._elements: dict[tuple[object, ...], Remembered] = {}
         self.get = self._known.get
 
     def keep(self, known: tuple[object, ...], replacement: Replacement) -> None:
@@ -91,8 +115,8 @@ class Memory:
         if replacement.value is None or len(replacement.value) <= LONGEST:
             self._known[known] = replacement
 
-    def elements(self, context: tuple[object, ...]) -> dict[bytes, Known]:
-        """Return what became of elements, by their bytes with header.
+    def elements(self, context: tuple[object, ...]) -> Remembered:
+        """Return what became of elements.
 
         Parameters
         ----------
@@ -103,5 +127,5 @@ class Memory:
         if found is None:
             if len(self._elements) >= _MOST_SERIES:
                 self._elements.clear()
-            found = self._elements[context] = {}
+            found = self._elements[context] = Remembered()
         return found

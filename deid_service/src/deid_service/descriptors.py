@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -57,6 +57,7 @@ _PLACES: Final = frozenset({0x00080080, 0x00080081, 0x00081040, 0x00101040})  # 
 _BIRTH_DATE: Final = 0x00100030
 _CHARACTER_SET: Final = 0x00080005
 _WANTED: Final = _PATIENT_NAMES | _PATIENT_IDS | _PLACES
+_Raw = tuple[int, str, bytes, tuple[str, ...]]
 _LONGEST: Final = 1024
 
 # Combining marks belong to the letter before them.
@@ -573,18 +574,33 @@ def identifiers_of(source: Source, *, dates: bool = True) -> PatientIdentifiers:
     PatientIdentifiers
         The same object for instances that say the same, for example those of one series.
     """
-    raw: list[tuple[int, str, bytes, tuple[str, ...]]] = []
-    _collect(source, source.elements, DEFAULT_CHARACTER_SET, raw, dates)
+    raw: list[_Raw] = []
+    if source.segments is None:
+        _collect(source, source.elements, DEFAULT_CHARACTER_SET, raw, dates)
+        return _compiled(tuple(dict.fromkeys(raw)))
+    codecs: tuple[str, ...] = DEFAULT_CHARACTER_SET
+
+    def said(elements: Sequence[Element]) -> list[_Raw]:
+        collected: list[_Raw] = []
+        _collect(source, elements, codecs, collected, dates)
+        return collected
+
+    for segment in source.segments:
+        if isinstance(segment, Element):
+            codecs = _collect(source, (segment,), codecs, raw, dates)
+        else:
+            raw += segment.derived((_collect, codecs, dates), said)  # the character set is in no run
     return _compiled(tuple(dict.fromkeys(raw)))
 
 
 def _collect(
     source: Source,
-    elements: list[Element],
+    elements: Sequence[Element],
     codecs: tuple[str, ...],
-    raw: list[tuple[int, str, bytes, tuple[str, ...]]],
+    raw: list[_Raw],
     dates: bool,
-) -> None:
+) -> tuple[str, ...]:
+    """Collect what may identify the patient; return the character set that holds in the end."""
     data = source.data
     for element in elements:
         if element.items is not None:
@@ -599,10 +615,11 @@ def _collect(
         ):
             value = data[element.value_start : element.value_end]
             raw.append((tag, vr, value[:10] if vr == "DT" else value, codecs))
+    return codecs
 
 
 @lru_cache(maxsize=512)
-def _compiled(raw: tuple[tuple[int, str, bytes, tuple[str, ...]], ...]) -> PatientIdentifiers:
+def _compiled(raw: tuple[_Raw, ...]) -> PatientIdentifiers:
     return PatientIdentifiers((tag, vr, decode(value, codecs)) for tag, vr, value, codecs in raw)
 
 

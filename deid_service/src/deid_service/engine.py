@@ -40,7 +40,7 @@ from deid_service.pixels.seeds import seeds_of
 from deid_service.pseudonyms import PseudonymKey, is_registered_uid
 from deid_service.rules import Rules
 from deid_service.transforms import Identity
-from deid_service.wire import DEFAULT_CHARACTER_SET, TEXT_VRS, Source, character_set, decode, read
+from deid_service.wire import DEFAULT_CHARACTER_SET, TEXT_VRS, Element, HeaderRuns, Source, character_set, decode, read
 
 __all__ = ["Cleaned", "Deidentifier", "Discarded", "dataset_of"]
 
@@ -48,6 +48,7 @@ _LOG = logging.getLogger(__name__)
 _COMMON_REFERENCES: Final = 0x00081115
 _ISSUER: Final = 0x00100021
 _WANTED: Final = frozenset({*REQUIRED, PATIENT_ID, _ISSUER})
+_DECIDING: Final = _WANTED | {CHARACTER_SET, _COMMON_REFERENCES}
 
 
 class Deidentifier:
@@ -65,6 +66,7 @@ class Deidentifier:
         self.rules = rules
         self._key = key
         self._memory = Memory()
+        self._headers = HeaderRuns()
 
     def clean(
         self, data: bytes | bytearray | memoryview | mmap.mmap, *, stop: threading.Event | None = None
@@ -107,8 +109,9 @@ class Deidentifier:
             raise Refused("internal_error", f"unexpected {type(error).__name__} in {place}") from None
 
     def _clean(self, data: Data, stop: threading.Event | None) -> Cleaned | Discarded:
-        source = read(data)
-        values = _header_values(source)
+        source = read(data, self._headers)
+        deciding = source.select(_decides)
+        values = _header_values(source, deciding)
         labels = self.rules.labels_of(lambda: dataset_of(data))
         if frozenset(labels) not in self.rules.scope_to_forward:
             return Discarded(labels)
@@ -119,7 +122,7 @@ class Deidentifier:
                 raise Refused("malformed", f"the {name} has several values")
             if tag != SOP_CLASS and is_registered_uid(values[tag]):
                 raise Refused("registered_uid", f"the {name} lies under a registered root")
-        refers = any(element.tag == _COMMON_REFERENCES for element in source.elements)
+        refers = any(element.tag == _COMMON_REFERENCES for element in deciding)
         plan = self.rules.plan(labels, values[SOP_CLASS], refers=refers)
         source = without_hidden(source, plan.pixels)
         if plan.keeps_graphics:
@@ -168,11 +171,15 @@ def dataset_of(data: Data) -> Dataset:
         raise Refused("malformed", f"pydicom cannot read the instance ({type(error).__name__})") from None
 
 
-def _header_values(source: Source) -> dict[int, str]:
+def _decides(element: Element) -> bool:
+    return element.tag in _DECIDING
+
+
+def _header_values(source: Source, elements: list[Element]) -> dict[int, str]:
     """Return the top-level values that decide what the instance is."""
     codecs: tuple[str, ...] = DEFAULT_CHARACTER_SET
     values = {}
-    for element in source.elements:
+    for element in elements:
         if element.tag == CHARACTER_SET:
             codecs = character_set(source.value(element))
         elif element.tag in _WANTED:

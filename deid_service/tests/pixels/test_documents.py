@@ -20,8 +20,7 @@ from pydicom import Dataset, dcmread
 
 from deid_service import Refused
 from deid_service.pixels.documents import kind_of_bytes, strip_document
-from deid_service.wire import read
-from deid_service.wire.reader import Element, Source
+from deid_service.wire import Element, Source, read
 
 ROOT = "1.2.840.10008.5.1.4.1.1.104."
 

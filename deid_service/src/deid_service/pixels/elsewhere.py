@@ -38,6 +38,7 @@ _DOCUMENT: Final = 0x00420011
 _PIXEL_DATA: Final = 0x7FE00010
 _OVERLAY_POSITIONS: Final = frozenset(0x60000102 | group << 17 for group in range(128))
 _OVERLAY_DATA: Final = 0x3000 - 0x0102
+_OVERLAY_ELEMENTS: Final = _OVERLAY_POSITIONS | {tag + _OVERLAY_DATA for tag in _OVERLAY_POSITIONS}
 _SOP_CLASS: Final = 0x00080016
 _GE_BIG_ENDIAN_PIXELS: Final = "1.2.840.113619.5.2"
 # MPEG-2, MPEG-4 and HEVC (PS3.5 A.4.5 to A.4.12), and live video (PS3.22)
@@ -157,11 +158,16 @@ def _native(source: Source, element: Element) -> Iterable[Part] | None:
     return [value, bytes(len(rest))] if says_something(rest) else None
 
 
+def _is_of_overlay(element: Element) -> bool:
+    return element.tag in _OVERLAY_ELEMENTS
+
+
 def _hidden_overlays(source: Source) -> list[int]:
     """Return in which bits of the pixels overlays lie that have no data of their own (PS3.5 8.1.2)."""
-    have = {element.tag for element in source.elements if element.value_end > element.value_start}
+    overlays = source.select(_is_of_overlay)
+    have = {element.tag for element in overlays if element.value_end > element.value_start}
     found = []
-    for element in source.elements:
+    for element in overlays:
         if element.tag in _OVERLAY_POSITIONS and element.tag + _OVERLAY_DATA not in have:
             number = int.from_bytes(source.value(element)[:2], "little" if source.encoding.little else "big")
             if number:

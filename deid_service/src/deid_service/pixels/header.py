@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from deid_service.wire import PIXEL_TAGS, Source
+from deid_service.wire import PIXEL_TAGS, Element, Source
 
 __all__ = ["Header", "header_of"]
 
@@ -97,10 +97,13 @@ def header_of(source: Source) -> Header:
     """
     raw = tuple(
         (element.tag, b"" if element.tag in _PRESENT else source.value(element)[:_LONGEST])
-        for element in source.elements
-        if element.tag in _WANTED
+        for element in source.select(_is_wanted)
     )
     return _header(raw, source.meta.get(IMPLEMENTATION_VERSION, b""), source.encoding.little)
+
+
+def _is_wanted(element: Element) -> bool:
+    return element.tag in _WANTED
 
 
 @lru_cache(maxsize=512)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deid_service.errors import Refused
-from deid_service.wire import PIXEL_TAGS, Source
+from deid_service.wire import PIXEL_TAGS, Element, Source
 
 __all__ = ["Layout", "layout_of"]
 
@@ -32,6 +32,10 @@ _SAMPLES_OF: Final = {
     "CMYK": 4,
 }
 _HALF_SAMPLED: Final = {"YBR_FULL_422": "YBR_FULL", "YBR_PARTIAL_422": "YBR_PARTIAL_422"}
+# What of the header says how pixels are laid out
+_TELLING: Final = PIXEL_TAGS | {
+    0x00280000 | number for number in (0x02, 0x04, 0x06, 0x08, 0x10, 0x11, 0x0100, 0x0101, 0x0102, 0x0103)
+}
 _FLOATS: Final = {0x7FE00008: 32, 0x7FE00009: 64}
 
 
@@ -121,6 +125,8 @@ class Layout:
         Refused
             ``pixels_not_decodable`` if there are fewer bytes than the header says, or a frame's worth more.
         """
+        if length == (self.frame_bits * self.number + 7) // 8 and self.photometric not in _HALF_SAMPLED:
+            return self
         candidates = [self]
         if self.photometric in _HALF_SAMPLED and self.columns % 2 == 0:
             candidates = [replace(self, halved=True), self]
@@ -227,24 +233,34 @@ def layout_of(source: Source) -> Layout:
     Refused
         ``pixels_not_decodable`` if there are no pixels, or the header says too little or what cannot be.
     """
-    have = {element.tag: element for element in source.elements if element.tag >> 16 in (0x0028, 0x7FE0)}
+    said = tuple(
+        (element.tag, b"" if element.tag in PIXEL_TAGS else source.value(element)) for element in source.select(_tells)
+    )
+    return _layout(said, little=source.encoding.little)
+
+
+def _tells(element: Element) -> bool:
+    return element.tag in _TELLING
+
+
+@lru_cache(maxsize=256)
+def _layout(said: tuple[tuple[int, bytes], ...], *, little: bool) -> Layout:
+    have = dict(said)
     tags = [tag for tag in sorted(PIXEL_TAGS) if tag in have]
     if len(tags) != 1:
         raise Refused("pixels_not_decodable", "the instance has no pixel data, or several")
     tag = tags[0]
 
     def number(attribute: int, default: int | None = None) -> int:
-        element = have.get(0x00280000 | attribute)
-        value = b"" if element is None else source.value(element)
+        value = have.get(0x00280000 | attribute, b"")
         if len(value) == 2:
-            return int.from_bytes(value, "little" if source.encoding.little else "big")
+            return int.from_bytes(value, "little" if little else "big")
         if value or default is None:
             raise Refused("pixels_not_decodable", f"(0028,{attribute:04X}) is missing or malformed")
         return default
 
     def text(attribute: int) -> str:
-        element = have.get(0x00280000 | attribute)
-        return "" if element is None else bytes(source.value(element)).decode("ascii", "replace").strip(" \0")
+        return have.get(0x00280000 | attribute, b"").decode("ascii", "replace").strip(" \0")
 
     frames = text(0x0008) or "1"
     if not frames.isascii() or not frames.lstrip("+").isdigit() or int(frames) < 1:

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from deid_service.pixels.boxes import Box
-from deid_service.wire import Item, Source
+from deid_service.wire import Element, Item, Source
 
 __all__ = ["outside", "regions_of", "text_around"]
 
@@ -33,7 +33,7 @@ def regions_of(source: Source) -> tuple[Box, ...] | None:
     tuple of Box or None
         Where the pictures are, as the instance has it; None if it does not say, or if a region lacks an edge.
     """
-    element = next((element for element in source.elements if element.tag == _REGIONS), None)
+    element = next(iter(source.select(_holds_regions)), None)
     if element is None or not element.items:
         return None
     little = element.item_encoding.little
@@ -47,6 +47,10 @@ def _box(source: Source, item: Item, *, little: bool) -> Box | None:
         return None
     left, top, right, bottom = (int.from_bytes(values[tag], "little" if little else "big") for tag in _EDGES)
     return Box(left, top, right, bottom)
+
+
+def _holds_regions(element: Element) -> bool:
+    return element.tag == _REGIONS
 
 
 def text_around(regions: Sequence[Box], rows: int, columns: int) -> tuple[Box, ...] | None:

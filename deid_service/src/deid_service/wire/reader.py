@@ -11,7 +11,6 @@ import itertools
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -19,12 +18,11 @@ from pydicom.datadict import dictionary_has_tag, dictionary_VR
 
 from deid_service._buffers import Data, spool
 from deid_service.errors import Refused
+from deid_service.wire.elements import Element, Item, Source, describe
 from deid_service.wire.encoding import ALL_VRS, IMPLICIT_LITTLE, LONG_VRS, UNDEFINED, Encoding, encoding_of, is_deflated
+from deid_service.wire.runs import HeaderRuns, PlacedRun, Run
 
-__all__ = ["PIXEL_TAGS", "Element", "Item", "Source", "describe", "read"]
-
-PIXEL_TAGS: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
-"""Float, double float and integer pixel data."""
+__all__ = ["read"]
 
 _ITEM: Final = 0xFFFEE000
 _ITEM_END: Final = 0xFFFEE00D
@@ -49,117 +47,19 @@ _U16: Final = {True: struct.Struct("<H"), False: struct.Struct(">H")}
 _U32: Final = {True: struct.Struct("<I"), False: struct.Struct(">I")}
 
 
-def describe(tag: int) -> str:
-    """Write a tag as ``(gggg,eeee)``."""
-    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
-
-
-class Element:
-    """One data element and where it stands in the source.
-
-    Attributes
-    ----------
-    tag : int
-        32-bit tag.
-    vr : str
-        Value representation as encoded; in implicit encodings that of the dictionary, or ``UN``.
-    start, value_start, value_end, end : int
-        Byte positions of the element, of its value, and after its last byte (delimiters included).
-    items : list of Item or None
-        For sequences, also for those encoded as UN: the items. None for every other element.
-    undefined : bool
-        Whether the length was undefined.
-    item_encoding : Encoding
-        How the items are laid out; differs from the data set's own only inside UN (PS3.5 6.2.2).
-    creator : str or None
-        For elements of a private block: the private creator, if there is one (PS3.5 7.8).
-    """
-
-    __slots__ = (
-        "creator",
-        "end",
-        "item_encoding",
-        "items",
-        "start",
-        "tag",
-        "undefined",
-        "value_end",
-        "value_start",
-        "vr",
-    )
-
-    def __init__(self, tag: int, vr: str, start: int, value_start: int, value_end: int, encoding: Encoding) -> None:
-        self.tag = tag
-        self.vr = vr
-        self.start = start
-        self.value_start = value_start
-        self.value_end = value_end
-        self.end = value_end
-        self.items: list[Item] | None = None
-        self.undefined = False
-        self.item_encoding = encoding
-        self.creator: str | None = None
-
-    def __repr__(self) -> str:
-        return f"Element({describe(self.tag)} {self.vr}, {self.value_end - self.value_start} bytes)"
-
-
-@dataclass(slots=True)
-class Item:
-    """One item of a sequence.
-
-    Attributes
-    ----------
-    elements : list of Element
-        In ascending order of tag.
-    undefined : bool
-        Whether the item's length was undefined.
-    """
-
-    elements: list[Element]
-    undefined: bool
-
-
-@dataclass(slots=True)
-class Source:
-    """A DICOM file, read.
-
-    Attributes
-    ----------
-    data : bytes or mmap
-        What the positions of `elements` point into: the file, or the inflated data set. Slices are bytes.
-    meta : dict of int to bytes
-        Group 0002, values without padding.
-    transfer_syntax : str
-        Transfer syntax UID.
-    encoding : Encoding
-        Layout of the data set.
-    elements : list of Element
-        Top level of the data set, in ascending order of tag.
-    """
-
-    data: Data
-    meta: dict[int, bytes]
-    transfer_syntax: str
-    encoding: Encoding
-    elements: list[Element]
-
-    def value(self, element: Element) -> bytes:
-        """Return the bytes of an element's value."""
-        return self.data[element.value_start : element.value_end]
-
-
 class _MalformedError(Exception):
     """Broken structure, at a position; becomes :class:`Refused` or, inside UN, "not a sequence after all"."""
 
 
-def read(data: Data) -> Source:
+def read(data: Data, known: HeaderRuns | None = None) -> Source:
     """Read a DICOM file completely.
 
     Parameters
     ----------
     data : bytes or mmap
         A file with preamble and file meta information (PS3.10 section 7).
+    known : HeaderRuns, optional
+        What the headers of earlier instances had in common. It changes nothing but the time.
 
     Returns
     -------
@@ -182,12 +82,14 @@ def read(data: Data) -> Source:
         encoding = encoding_of(transfer_syntax)
         if is_deflated(transfer_syntax):
             data, position = _inflate(data, position), 0
-        elements, _ = _read_elements(data, position, len(data), encoding, 0, delimited=False)
+        elements, segments = _read_top(data, position, encoding, known)
     except _MalformedError as error:
         raise Refused("malformed", str(error)) from None
     if any(element.tag >> 16 in (0x0000, 0x0002) for element in elements[:3]):
         raise Refused("malformed", "the data set holds elements of a command or of file meta information")
-    return Source(data, meta, transfer_syntax, encoding, elements)
+    source = Source(data, meta, transfer_syntax, encoding, elements)
+    source.segments = segments
+    return source
 
 
 def _read_meta(data: Data) -> tuple[dict[int, bytes], int]:
@@ -227,6 +129,62 @@ def _inflate(data: Data, position: int) -> Data:
         return spool(inflated())
     except zlib.error:
         raise _MalformedError("the deflated data set is damaged") from None
+
+
+def _read_top(
+    data: Data, position: int, encoding: Encoding, known: HeaderRuns | None
+) -> tuple[list[Element], list[Element | PlacedRun] | None]:
+    """Read the top level; return also of which known runs it is made, if it was read by them."""
+    series = known.find(data, position, encoding) if known is not None else None
+    segments = None
+    if series is not None and isinstance(data, bytes):
+        segments = _read_by_runs(data, position, encoding, series.runs)
+    if segments is None:
+        elements, _ = _read_elements(data, position, len(data), encoding, 0, delimited=False)
+    else:
+        elements = []
+        for segment in segments:
+            if isinstance(segment, Element):
+                elements.append(segment)
+            else:
+                elements += segment.elements
+    if known is not None:
+        series = series or known.start(data, elements, encoding)
+        if series is not None and isinstance(data, bytes):
+            series.learn(data, elements if segments is None else segments)
+    return elements, segments
+
+
+def _read_by_runs(
+    data: bytes, position: int, encoding: Encoding, runs: dict[bytes, Run]
+) -> list[Element | PlacedRun] | None:
+    """Read the top level by its known runs; None if its elements are not in ascending order."""
+
+    def read_run(start: int, stop: int) -> list[Element]:
+        return _read_elements(data, start, stop, encoding, 0, delimited=False)[0]
+
+    end = len(data)
+    segments: list[Element | PlacedRun] = []
+    private: list[Element] = []
+    last = -1
+    while position < end:
+        run = runs.get(data[position : position + 4])
+        if run is not None and run.stands_at(data, position, end, last):
+            placed = run.placed(position, read_run)
+            segments.append(placed)
+            last = placed.last
+            position += len(placed.raw)
+            continue
+        element, position = _read_element(data, position, end, encoding, 0)
+        if element.tag <= last:
+            return None
+        last = element.tag
+        if last & 0x00010000:
+            private.append(element)
+        segments.append(element)
+    # No private group is both in a run and outside.
+    _name_creators(data, private)
+    return segments
 
 
 def _read_elements(

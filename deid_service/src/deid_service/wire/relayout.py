@@ -10,8 +10,8 @@ from typing import Final
 
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 
+from deid_service.wire.elements import PIXEL_TAGS, Element, Source
 from deid_service.wire.encoding import LONG_VRS, UNDEFINED, Encoding
-from deid_service.wire.reader import PIXEL_TAGS, Element, Source
 
 __all__ = ["little_endian_value", "relayout"]
 

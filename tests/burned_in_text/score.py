@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
 
+from deid_service.errors import Refused
 from deid_service.pixels.boxes import Box, Regions
 from deid_service.pixels.display import Appearance
 from deid_service.pixels.frames import FrameReader, open_frames
@@ -122,7 +123,10 @@ def clean(reader: Frames, instance: bytes, appearance: Appearance, seeds: Iterab
     first = find_first(reader, appearance, seeds)
     regions = first
     for _ in range(LOOKS):
-        masked = Masked(reader, instance, regions)
+        try:
+            masked = Masked(reader, instance, regions)
+        except Refused:  # nothing of its palette is dark: the instance goes to quarantine
+            return Cleaned(first, first, passed=False)
         left = second_look(masked, engine("local"), seeds, appearance, regions)
         if not left:
             return Cleaned(first, regions, passed=True)

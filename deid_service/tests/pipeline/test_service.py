@@ -64,7 +64,12 @@ def test_two_services_share_the_work_and_one_takes_over(deployment, make_instanc
     deployment.wait_idle(120)
     assert deployment.research.count() == 120
     assert deployment.status().counts == {"done": 120}
-    feeding = [process for process in deployment.status().processes if process.feeding]
+
+    def feeders():
+        return [process for process in deployment.status().processes if process.feeding]
+
+    deployment.wait(feeders, "no service says that it feeds")  # they report now and then only
+    feeding = feeders()
     assert len(feeding) == 1
     feeder = next(service for service in services if service.pid == feeding[0].pid)
     feeder.kill()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, FloatRect, Locator, Page
 
 from deid_service import Deidentifier, PseudonymKey, Refused, load_rules, show_pixels
 from deid_service.cli import main
@@ -271,9 +271,9 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_what_a_browser_shows(folder: Path, chromium: Browser, scheme: str) -> None:
+def test_what_a_browser_shows(folder: Path, chromium: Browser, scheme: Literal["light", "dark"]) -> None:
     assert main(["pixels", str(folder / "in"), str(folder / "page.html"), "--rules", str(folder / "rules.yaml")]) == 0
-    context = chromium.new_context(viewport={"width": 1280, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+    context = chromium.new_context(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
     try:
         page = context.new_page()
         mistakes: list[str] = []
@@ -288,6 +288,12 @@ def test_what_a_browser_shows(folder: Path, chromium: Browser, scheme: str) -> N
         context.close()
 
 
+def _place(element: Locator) -> FloatRect:
+    place = element.bounding_box()
+    assert place is not None, "it is not on the page"
+    return place
+
+
 def _check(page: Page, scheme: str) -> None:
     assert "Keep this page on the clinical side" in page.locator(".warning").inner_text()
     colours = page.evaluate("[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]")
@@ -300,13 +306,11 @@ def _check(page: Page, scheme: str) -> None:
     masked = page.locator("section").first
     assert masked.locator(".badge").inner_text() == "forwarded"
     original, boxes, _ = (masked.locator(".row").first.locator("img").nth(index) for index in range(3))
-    place = boxes.bounding_box()
-    assert place is not None
-    assert original.bounding_box()["y"] == pytest.approx(place["y"], abs=1)  # type: ignore[index]
+    place = _place(boxes)
+    assert _place(original)["y"] == pytest.approx(place["y"], abs=1)
     marks = masked.locator(".row").first.locator(".box")
     assert marks.all_inner_texts() == ["Manual", "Manual"]
-    first = marks.first.bounding_box()
-    assert first is not None
+    first = _place(marks.first)
     scale = place["width"] / 240
     found = [first["x"] - place["x"], first["y"] - place["y"], first["width"], first["height"]]
     assert found == pytest.approx([0, 0, 60 * scale, 20 * scale], abs=1)
@@ -317,11 +321,11 @@ def _check(page: Page, scheme: str) -> None:
     assert held.locator(".nothing").inner_text() == "no copy: held back"
 
     # A click shows a picture as large as the window, another one puts it back.
-    small = original.bounding_box()
+    small = _place(original)
     original.click()
-    assert original.bounding_box()["width"] == pytest.approx(0.98 * 1280, abs=25)  # type: ignore[index]
+    assert _place(original)["width"] == pytest.approx(0.98 * 1280, abs=25)
     page.mouse.click(640, 450)
-    assert original.bounding_box() == small
+    assert _place(original) == small
 
     page.get_by_label("held back").check()
     assert page.locator("section:visible h2").all_inner_texts() == [

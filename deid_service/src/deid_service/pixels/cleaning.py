@@ -12,11 +12,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from numpy.typing import NDArray
-from pydicom.filereader import read_dataset
 
 from deid_service.errors import CleaningStoppedError, Refused
 from deid_service.outcomes import FoundBoxes, PixelReport
@@ -39,7 +37,6 @@ __all__ = ["PixelWork"]
 _LOG = logging.getLogger(__name__)
 _SLOW_SECONDS: Final = 10.0
 _LOOKS: Final = 3
-_IMAGE: Final = 0x0028
 _DEFAULT_ENGINE: Final = "local"
 # One at a time in a process: an engine holds some hundred megabytes while it reads.
 _reading = threading.Lock()
@@ -180,18 +177,10 @@ class PixelWork:
         from deid_service.pixels.display import Appearance
         from deid_service.pixels.ocr import engine
 
-        source = self._source
-        # Windows, rescale and palette are all of group 0028; a sequence among them could be unreadable.
-        head = b"".join(
-            source.data[element.start : element.end]
-            for element in source.elements
-            if element.tag >> 16 == _IMAGE and element.items is None
-        )
-        header = read_dataset(BytesIO(head), not source.encoding.explicit, source.encoding.little)
         return _Reader(
             _looking(lambda: engine(name)),
             frozenset(self._seeds()),
-            Appearance.of(header, frames.decoded_photometric),
+            Appearance.of_source(self._source, frames.decoded_photometric),
         )
 
     def look_again(self, copy: Source, masked: Regions) -> bool:

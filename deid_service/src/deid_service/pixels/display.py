@@ -9,17 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
+from pydicom.filereader import read_dataset
 from pydicom.pixels.processing import apply_color_lut, convert_color_space
+
+from deid_service.wire import Source
 
 __all__ = ["Appearance", "View", "views"]
 
 Picture = NDArray[np.uint8]
 
+_IMAGE: Final = 0x0028
 _WINDOWS_LOOKED_AT: Final = 3
 _ENTRIES: Final = 65536
 # Larger than a letter, smaller than what a picture is made of; and what keeps even ground from becoming all noise.
@@ -83,6 +88,31 @@ class Appearance:
         interpretation = photometric or str(header.get("PhotometricInterpretation", "MONOCHROME2"))
         palette, first = _palette(header) if interpretation == "PALETTE COLOR" else (None, 0)
         return cls(interpretation, _windows(header), palette, first)
+
+    @classmethod
+    def of_source(cls, source: Source, photometric: str | None = None) -> Appearance:
+        """Read it from an instance.
+
+        Parameters
+        ----------
+        source : Source
+            The instance, read.
+        photometric : str, optional
+            Of the decoded frames, where the codec changed it.
+
+        Returns
+        -------
+        Appearance
+            As by :meth:`of`.
+        """
+        # Windows, rescale and palette are all of group 0028; a sequence among them could be unreadable.
+        head = b"".join(
+            source.data[element.start : element.end]
+            for element in source.elements
+            if element.tag >> 16 == _IMAGE and element.items is None
+        )
+        header = read_dataset(BytesIO(head), not source.encoding.explicit, source.encoding.little)
+        return cls.of(header, photometric)
 
 
 def views(frame: NDArray[Any], appearance: Appearance) -> Iterator[View]:

@@ -11,13 +11,11 @@ import os
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.filereader import read_dataset
 
 from deid_service._buffers import Data, open_file, spool
 from deid_service._output import private_text
@@ -42,7 +40,6 @@ __all__ = ["PixelsShown", "ShownBox", "ShownFrame", "deidentifier_for_looking", 
 
 Picture = NDArray[np.uint8]
 
-_IMAGE: Final = 0x0028
 _MOST: Final = 6
 
 
@@ -318,13 +315,13 @@ class _Looking:
             return
         self._before = open_frames(source)
         self.number = self._before.number
-        self._appearance = _appearance(source, self._before)
+        self._appearance = Appearance.of_source(source, self._before.decoded_photometric)
         self._regions = _regions(report)
         self._after: FrameReader | None = None
         if isinstance(outcome, Cleaned):
             copy = read(spool(outcome.parts))
             self._after = open_frames(copy)
-            self._appearance_after = _appearance(copy, self._after)
+            self._appearance_after = Appearance.of_source(copy, self._after.decoded_photometric)
 
     def frames(self, wanted: Sequence[int] | None, most: int) -> tuple[ShownFrame, ...]:
         """Show the frames that are wanted, or that tell most."""
@@ -445,16 +442,6 @@ class _AsMasked:
 def _masked(source: Source, frames: FrameReader, regions: Regions, index: int) -> NDArray[Any]:
     black = Black(source, frames.layout, frames.decoded_photometric)
     return frames.layout.values(black.apply(frames.cells(index), regions.of(index)))
-
-
-def _appearance(source: Source, frames: FrameReader) -> Appearance:
-    head = b"".join(
-        source.data[element.start : element.end]
-        for element in source.elements
-        if element.tag >> 16 == _IMAGE and element.items is None
-    )
-    header = read_dataset(BytesIO(head), not source.encoding.explicit, source.encoding.little)
-    return Appearance.of(header, frames.decoded_photometric)
 
 
 def _regions(report: PixelReport | None) -> Regions:

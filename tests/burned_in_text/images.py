@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import random
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-from pydicom import Dataset, dcmread
-from pydicom.dataset import FileMetaDataset
-from pydicom.encaps import encapsulate
-from pydicom.pixels.processing import convert_color_space
-from pydicom.uid import UID, SecondaryCaptureImageStorage
+from pydicom import dcmread
 
 from deid_service.pixels.display import Appearance, views
+from tests.burned_in_text.storing import KINDS, SYNTAXES, fits, instance
 from tests.burned_in_text.writing import SIZES, Style, Written, available_fonts, lines, write
+
+__all__ = ["KINDS", "Burned", "burned"]
 
 Picture = NDArray[np.uint8]
 
@@ -40,42 +36,6 @@ _GREY = (
 _COLOUR = ("us/misc/color-pl.dcm", "transfer-syntax/htj2k/HTJ2KLossless_08_RGB.dcm", "ot/TestPattern_Palette.dcm")
 _LARGEST = 900
 
-EXPLICIT, IMPLICIT, BIG, DEFLATED = (
-    "1.2.840.10008.1.2.1",
-    "1.2.840.10008.1.2",
-    "1.2.840.10008.1.2.2",
-    "1.2.840.10008.1.2.1.99",
-)
-RLE, JPEG_LS, JPEG_2000 = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90"
-JPEG_BASELINE, JPEG_2000_LOSSY, JPEG_LS_LOSSY = (
-    "1.2.840.10008.1.2.4.50",
-    "1.2.840.10008.1.2.4.91",
-    "1.2.840.10008.1.2.4.81",
-)
-
-SYNTAXES = {
-    IMPLICIT: "Implicit VR",
-    EXPLICIT: "Explicit VR",
-    BIG: "Big Endian",
-    DEFLATED: "Deflated",
-    RLE: "RLE",
-    JPEG_LS: "JPEG-LS",
-    JPEG_2000: "JPEG 2000",
-    JPEG_BASELINE: "JPEG baseline",
-}
-
-KINDS = (
-    "MONOCHROME2 8",
-    "MONOCHROME1 8",
-    "MONOCHROME2 12",
-    "MONOCHROME1 12",
-    "MONOCHROME2 16 signed",
-    "RGB",
-    "RGB planar",
-    "YBR_FULL",
-    "YBR_FULL_422",
-    "PALETTE COLOR",
-)
 GROUNDS = ("anatomy", "black", "noise")
 LOOKS = ("white", "grey", "black", "low contrast", "coloured", "on a plate")
 
@@ -120,13 +80,20 @@ def burned(shared: Path, number: int, seed: int = 1) -> Iterator[Burned]:
 
 def _one(shared: Path, choose: random.Random, index: int) -> Burned:
     # Every kind in turn, everything else by chance.
-    kind = KINDS[index % len(KINDS)]
+    kind = tuple(KINDS)[index % len(KINDS)]
     ground = choose.choices(GROUNDS, (6, 2, 1))[0]
     coloured = not kind.startswith("MONOCHROME")
     look = choose.choice([name for name in LOOKS if coloured or name != "coloured"])
+    if kind == "MONOCHROME2 1" and look in ("grey", "low contrast"):
+        look = "white"
     picture, name = _ground(shared, ground, choose, coloured=coloured)
     style = _style(look, choose)
-    syntax = choose.choice([one for one in SYNTAXES if _fits(kind, one)])
+    if kind == "YBR_FULL_422":
+        picture = picture[:, : picture.shape[1] // 2 * 2]  # pixels share their chrominance in pairs
+    elif kind == "MONOCHROME2 1":
+        # What a scanner of documents makes: no greys, and so no soft edges.
+        picture, style = np.where(picture < 128, 0, 255).astype(np.uint8), replace(style, smooth=False)
+    syntax = choose.choice([one for one in SYNTAXES if fits(kind, one)])
     frames = choose.choice((1, 1, 1, 1, 3))
     with_text = choose.randrange(frames)
     texts = lines(choose)
@@ -136,7 +103,6 @@ def _one(shared: Path, choose: random.Random, index: int) -> Burned:
         if frame == with_text:
             words[frame] = tuple(write(copy, texts, style, choose))
         stack.append(copy)
-    instance = _instance(stack, kind, syntax)
     turn = "upright" if style.turn == 0 else f"turned by {style.turn}"
     condition = {
         "pixels": kind,
@@ -149,7 +115,7 @@ def _one(shared: Path, choose: random.Random, index: int) -> Burned:
         "font": style.font,
         "frames": "one frame" if frames == 1 else "one frame of three",
     }
-    return Burned(instance, words, condition)
+    return Burned(instance(stack, kind, syntax, choose), words, condition)
 
 
 def _style(look: str, choose: random.Random) -> Style:
@@ -208,145 +174,3 @@ def _picture(shared: Path, path: str, part: float) -> Picture:
         for view in views(frame, Appearance.of(header, "RGB" if interpretation.startswith("YBR") else interpretation))
     }
     return shown.get("window", shown.get("full", shown.get("colour")))
-
-
-def _fits(kind: str, syntax: str) -> bool:
-    if syntax == JPEG_BASELINE:
-        return kind in ("MONOCHROME2 8", "MONOCHROME1 8", "YBR_FULL", "YBR_FULL_422")
-    if kind == "YBR_FULL_422":
-        return syntax in (EXPLICIT, IMPLICIT, DEFLATED)
-    if kind == "RGB planar":
-        return syntax in (EXPLICIT, IMPLICIT, BIG, DEFLATED)
-    return True
-
-
-def _instance(stack: list[Picture], kind: str, syntax: str) -> bytes:
-    dataset = Dataset()
-    dataset.SOPClassUID = SecondaryCaptureImageStorage
-    dataset.SOPInstanceUID = "2.25.1"
-    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "2.25.2", "2.25.3"
-    dataset.Modality, dataset.PatientID, dataset.PatientName = "OT", "1", "A^B"
-    dataset.ConversionType = "WSD"
-    dataset.Rows, dataset.Columns = stack[0].shape[:2]
-    if len(stack) > 1:
-        dataset.NumberOfFrames = len(stack)
-    frames = _STORED[kind.replace(" planar", "")](dataset, stack)
-    samples = 3 if frames[0].ndim == 3 else 1
-    dataset.SamplesPerPixel = samples
-    depth = frames[0].dtype.itemsize * 8
-    dataset.BitsAllocated = depth
-    stored = int(dataset.get("BitsStored", depth))
-    dataset.BitsStored, dataset.HighBit = stored, stored - 1
-    dataset.PixelRepresentation = int(frames[0].dtype.kind == "i")
-    if samples == 3:
-        dataset.PlanarConfiguration = 0
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = UID(EXPLICIT)
-    if syntax == JPEG_BASELINE:
-        chroma = 2 if kind == "YBR_FULL_422" else 0
-        encoded = (
-            [_jpeg(picture, chroma, samples) for picture in stack]
-            if samples == 3
-            else [_jpeg(frame, 0, 1) for frame in frames]
-        )
-        dataset.PixelData = encapsulate(encoded)
-        dataset["PixelData"].VR = "OB"
-        dataset.LossyImageCompression = "01"
-        dataset.file_meta.TransferSyntaxUID = UID(syntax)
-    elif kind == "YBR_FULL_422":
-        dataset.PixelData = b"".join(_halved_chroma(frame) for frame in frames)
-    elif kind == "RGB planar":
-        dataset.PlanarConfiguration = 1
-        dataset.PixelData = b"".join(frame.transpose(2, 0, 1).tobytes() for frame in frames)
-    else:
-        dataset.PixelData = b"".join(frame.tobytes() for frame in frames)
-    if syntax != JPEG_BASELINE:
-        dataset["PixelData"].VR = "OB" if depth == 8 else "OW"
-    if syntax in (RLE, JPEG_LS, JPEG_2000):
-        plugin = {RLE: "pylibjpeg", JPEG_LS: "pyjpegls", JPEG_2000: "pylibjpeg"}[syntax]
-        dataset.compress(UID(syntax), encoding_plugin=plugin, generate_instance_uid=False)
-    elif syntax == BIG and depth == 16:
-        dataset.PixelData = np.frombuffer(dataset.PixelData, "<u2").astype(">u2").tobytes()
-    if syntax in (IMPLICIT, BIG, DEFLATED):
-        dataset.file_meta.TransferSyntaxUID = UID(syntax)
-    buffer = io.BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
-
-
-def _grey(
-    photometric: str, stored: int, signed: bool = False
-) -> Callable[[Dataset, list[Picture]], list[NDArray[Any]]]:
-    def store(dataset: Dataset, stack: list[Picture]) -> list[NDArray[Any]]:
-        dataset.PhotometricInterpretation = photometric
-        dataset.BitsStored = stored
-        frames = []
-        for picture in stack:
-            shown = 255 - picture if photometric == "MONOCHROME1" else picture
-            if stored == 8:
-                frames.append(shown)
-            elif signed:
-                # As CT has it: the window of the header holds a small part of the range.
-                dataset.WindowCenter, dataset.WindowWidth = "40", "400"
-                dataset.RescaleSlope, dataset.RescaleIntercept = "1", "-1024"
-                frames.append((shown * (400 / 255) + 864).astype(np.int16))
-            else:
-                frames.append((shown.astype(np.uint32) * ((1 << stored) - 1) // 255).astype(np.uint16))
-        return frames
-
-    return store
-
-
-def _colour(photometric: str) -> Callable[[Dataset, list[Picture]], list[NDArray[Any]]]:
-    def store(dataset: Dataset, stack: list[Picture]) -> list[NDArray[Any]]:
-        dataset.PhotometricInterpretation = photometric
-        if photometric == "RGB":
-            return list(stack)
-        return [convert_color_space(picture, "RGB", "YBR_FULL") for picture in stack]
-
-    return store
-
-
-def _paletted(dataset: Dataset, stack: list[Picture]) -> list[NDArray[Any]]:
-    dataset.PhotometricInterpretation = "PALETTE COLOR"
-    whole = np.concatenate(stack)
-    image = Image.fromarray(whole).quantize(256, dither=Image.Dither.NONE)
-    table = np.zeros((256, 3), np.uint8)
-    palette = np.asarray(image.getpalette(), np.uint8).reshape(-1, 3)
-    table[: len(palette)] = palette
-    for index, colour in enumerate(("Red", "Green", "Blue")):
-        setattr(dataset, f"{colour}PaletteColorLookupTableDescriptor", [256, 0, 16])
-        setattr(dataset, f"{colour}PaletteColorLookupTableData", (table[:, index].astype("<u2") << 8).tobytes())
-    return list(np.asarray(image, np.uint8).reshape(len(stack), *stack[0].shape[:2]))
-
-
-_STORED: dict[str, Callable[[Dataset, list[Picture]], list[NDArray[Any]]]] = {
-    "MONOCHROME2 8": _grey("MONOCHROME2", 8),
-    "MONOCHROME1 8": _grey("MONOCHROME1", 8),
-    "MONOCHROME2 12": _grey("MONOCHROME2", 12),
-    "MONOCHROME1 12": _grey("MONOCHROME1", 12),
-    "MONOCHROME2 16 signed": _grey("MONOCHROME2", 16, signed=True),
-    "RGB": _colour("RGB"),
-    "YBR_FULL": _colour("YBR_FULL"),
-    "YBR_FULL_422": _colour("YBR_FULL_422"),
-    "PALETTE COLOR": _paletted,
-}
-
-
-def _halved_chroma(frame: Picture) -> bytes:
-    """Lay out luma and chroma as PS3.3 C.7.6.3.1.2 has it: two lumas, then one Cb and one Cr for both."""
-    rows, columns = frame.shape[:2]
-    packed = np.empty((rows, columns // 2, 4), np.uint8)
-    even = frame[:, : columns // 2 * 2].reshape(rows, columns // 2, 2, 3)
-    packed[..., :2] = even[..., 0]
-    packed[..., 2:] = even[..., 1:].mean(axis=2)
-    return packed.tobytes()
-
-
-def _jpeg(picture: Picture, subsampling: int, samples: int) -> bytes:
-    buffer = io.BytesIO()
-    if samples == 3:
-        Image.fromarray(picture).save(buffer, "JPEG", quality=88, subsampling=subsampling)
-    else:
-        Image.fromarray(picture).save(buffer, "JPEG", quality=88)
-    return buffer.getvalue()

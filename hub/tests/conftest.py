@@ -13,6 +13,7 @@ import pytest
 from pydicom.dataset import FileDataset
 from pydicom.uid import generate_uid
 
+from hub.tests.real_hub import Hub, running_hub
 from hub.tests.support import Base, Served, as_bytes, gateway_settings, image, indexing, serving, until
 from rpacs_hub.database import OWNED_SCHEMAS, create, role_url
 from rpacs_hub.settings import IndexerSettings
@@ -62,6 +63,13 @@ def archive(new_base, server_folder, tmp_path_factory) -> Iterator[Archive]:
         yield from _archive(research, new_base(), tmp_path_factory.mktemp("gateway"))
     finally:
         research.stop()
+
+
+@pytest.fixture(scope="session")
+def real_hub(archive, server_folder) -> Iterator[Hub]:
+    """A real hub before the archive, whose gateway is its service; the same for all modules."""
+    with running_hub(archive.base.gateway, archive.orthanc.url, server_folder) as hub:
+        yield hub
 
 
 def _archive(research: OrthancServer, base: Base, folder: Path) -> Iterator[Archive]:

@@ -2,95 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import shlex
-import sys
-import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import pytest
 
-from demo.parts import free_ports
-from hub.tests.login.rig import node_command
-from hub.tests.support import PERMISSIONS, until
-from tests.fixtures.processes import Server
-
-
-@dataclass
-class Hub:
-    """A running hub: its public address, its administration, its log."""
-
-    url: str
-    admin: dict[str, str]
-    folder: Path
-    log: Path
-
-    def api(self, method: str, path: str, **more) -> httpx.Response:
-        return httpx.request(method, f"{self.url}hub/api/{path}", headers=self.admin, timeout=30, **more)
-
-    def pacs(self, path: str, token: str | None, **more) -> httpx.Response:
-        headers = {"Authorization": f"token {token}"} if token else {}
-        return httpx.get(f"{self.url}services/pacs/api/v1/{path}", headers=headers, timeout=30, **more)
+from hub.tests.real_hub import Hub, make_token, notebook_token
+from hub.tests.support import until
 
 
 @pytest.fixture(scope="module")
-def hub(archive, server_folder) -> Iterator[Hub]:
-    folder = Path(tempfile.mkdtemp(prefix="hub-", dir=server_folder))
-    ports = free_ports(4)
-    (folder / "permissions.yaml").write_text(PERMISSIONS)
-    token = secrets.token_hex(24)
-    url = f"http://127.0.0.1:{ports[0]}/"
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(folder),
-        "LANG": "C.UTF-8",
-        "TEST_FOLDER": str(folder),
-        "TEST_PUBLIC_URL": url,
-        "TEST_HUB_URL": f"http://127.0.0.1:{ports[1]}",
-        "TEST_PROXY_API": f"http://127.0.0.1:{ports[2]}",
-        "TEST_GATEWAY_URL": f"http://127.0.0.1:{ports[3]}",
-        "TEST_PROXY_COMMAND": shlex.join(node_command("configurable-http-proxy")),
-        "TEST_TOKEN": token,
-        "CONFIGPROXY_AUTH_TOKEN": secrets.token_hex(24),
-        "RPACS_DATABASE_URL": archive.base.gateway,
-        "RPACS_RESEARCH_URL": archive.orthanc.url,
-        "RPACS_PERMISSIONS": str(folder / "permissions.yaml"),
-        "RPACS_AUDIT_LOG": str(folder / "audit.jsonl"),
-    }
-    config = Path(__file__).with_name("jupyterhub_auth_config.py")
-    server = Server("hub", [sys.executable, "-m", "jupyterhub", "-f", str(config)], folder, env=environment)
-    hub = Hub(url, {"Authorization": f"token {token}"}, folder, server.log)
-
-    def ready() -> bool:
-        try:
-            return hub.pacs("health", None).json()["status"] == "ok" and hub.api("GET", "users").status_code == 200
-        except (httpx.HTTPError, ValueError, KeyError):
-            return False
-
-    try:
-        server.start(ready, timeout=90)
-        for name in ("clara", "ada"):
-            hub.api("POST", f"users/{name}")
-        yield hub
-    finally:
-        server.stop()
+def hub(real_hub) -> Hub:
+    return real_hub
 
 
 @pytest.fixture(scope="module")
 def server_token(hub) -> str:
     """The token of clara's own server."""
-    assert hub.api("POST", "users/clara/server").status_code in (201, 202)
-    path = hub.folder / "clara.token"
-    return until(lambda: path.exists() and path.read_text(), "clara's server", 40)
-
-
-def make_token(hub, user: str, **more) -> tuple[str, str]:
-    made = hub.api("POST", f"users/{user}/tokens", json={"expires_in": 600, **more}).json()
-    return made["token"], made["id"]
+    return notebook_token(hub, "clara")
 
 
 def test_the_token_of_ones_own_server_opens_the_gateway(hub, archive, server_token):

@@ -132,6 +132,10 @@ class ApiHandler(web.RequestHandler):
     def check_xsrf_cookie(self) -> None:
         """Do nothing: cookies are no credentials here."""
 
+    def compute_etag(self) -> str | None:
+        """Give no digest of an answer: nothing of it stays in a cache, so nothing has to be compared."""
+        return None
+
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         """Collect the body up to a limit; the rest is read and dropped, so that the answer can be sent."""
         self.received += len(chunk)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
+import procrastinate.schema
 import psycopg
 import pytest
 from hypothesis import given, settings
@@ -308,6 +309,7 @@ def test_tables_are_made_once_by_whoever_comes_first(postgres):
         assert connection.execute("SELECT part FROM deid.version ORDER BY part").fetchall() == [
             ("queue",),
             ("service",),
+            ("shown",),
         ]
 
 
@@ -322,6 +324,30 @@ def test_role_that_owns_nothing_but_the_schema_is_enough(postgres):
     schema.prepare(own)
     with schema.connect(own) as connection:
         assert connection.execute("SELECT count(*) FROM inbox").fetchone() == (0,)
+
+
+def test_tables_of_the_version_before_are_brought_up_to_date_with_what_is_in_them(postgres):
+    url = postgres.create_database()
+    with psycopg.connect(schema.conninfo(url)) as connection:
+        connection.execute("CREATE SCHEMA deid")
+        connection.execute("CREATE TABLE version (part text PRIMARY KEY, version text NOT NULL)")
+        connection.execute(schema._TABLES)
+        connection.execute(procrastinate.schema.SchemaManager.get_schema())
+        newest = max(schema._queue_migrations())
+        connection.execute("INSERT INTO version VALUES ('service', '1'), ('queue', %s)", (newest,))
+        connection.execute(
+            "INSERT INTO quarantine (orthanc_id, reason, message, rules_digest) VALUES ('a', 'b', '', '')"
+        )
+    schema.prepare(url)
+    fresh = postgres.create_database()
+    schema.prepare(fresh)
+    columns = (
+        "SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns"
+        " WHERE table_schema = 'deid' ORDER BY 1, 2"
+    )
+    with schema.connect(url) as old, schema.connect(fresh) as new:
+        assert old.execute("SELECT number, orthanc_id, modality FROM quarantine").fetchall() == [(1, "a", None)]
+        assert old.execute(columns).fetchall() == new.execute(columns).fetchall()
 
 
 def test_tables_of_another_version_are_refused(postgres):

@@ -10,6 +10,10 @@ module             holds
 `send`             sending and confirming
 `outcomes`         what became of a batch, in one transaction
 `quarantine`       what could not be cleaned
+`reasons`          why, and what to do about it
+`kinds`            what kind of instance it is
+`requests`         what others asked for is carried out
+`shown`            what others may see, and ask for
 `rules_file`       the rules in force
 `troubles`         what is wrong, said once
 `status`           how the service is doing

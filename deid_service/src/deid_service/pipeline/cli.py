@@ -62,7 +62,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     listing.add_argument("--json", action="store_true", help="for programs")
     listing.set_defaults(function=_command(_list))
     show = actions.add_parser("show", help="show everything about instances in quarantine")
-    show.add_argument("ids", nargs="+", metavar="ID", help="Orthanc id")
+    show.add_argument("ids", nargs="+", metavar="ID", help="number, or Orthanc id")
     show.add_argument("--json", action="store_true", help="for programs")
     show.add_argument(
         "--page", type=Path, help="write a page with their pixels before and after, for the clinical side only"
@@ -81,7 +81,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("ids", nargs="*", default=[], metavar="ID", help="Orthanc id")
+    which.add_argument("ids", nargs="*", default=[], metavar="ID", help="number, or Orthanc id")
     which.add_argument("--reason", help="those with this reason code")
     which.add_argument("--all", action="store_true", help="all of them")
 
@@ -183,11 +183,13 @@ def _list(arguments: argparse.Namespace) -> int:
         print("nothing is in quarantine")
         return 0
     width = max(len(row.reason) for row in found)
-    print(f"{'id':44}  {'reason':{max(width, 6)}}  {'tries':>5}  {'since':16}  message")
+    print(f"{'number':>6}  {'id':44}  {'reason':{max(width, 6)}}  {'tries':>5}  {'since':16}  message")
     for row in found:
         since = row.first_seen.astimezone().strftime("%Y-%m-%d %H:%M")
         message = row.message + (" (being retried)" if row.retrying else "")
-        print(f"{row.orthanc_id:44}  {row.reason:{max(width, 6)}}  {row.attempts:>5}  {since}  {message}")
+        print(
+            f"{row.number:>6}  {row.orthanc_id:44}  {row.reason:{max(width, 6)}}  {row.attempts:>5}  {since}  {message}"
+        )
     return 0
 
 

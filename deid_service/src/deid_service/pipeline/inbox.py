@@ -146,6 +146,8 @@ class Feeder:
             (list(orthanc_ids),),
         )
         fresh = {row[0] for row in await cursor.fetchall()}
+        if fresh:
+            await count(connection, "arrived", len(fresh))
         # In order of arrival, so that a study's slices share batches, hence journal rows.
         await enqueue(connection, [i for i in dict.fromkeys(orthanc_ids) if i in fresh])
 

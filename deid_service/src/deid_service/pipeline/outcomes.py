@@ -8,16 +8,18 @@ from dataclasses import dataclass, field
 import psycopg
 
 from deid_service.journal import JournalledMapping
+from deid_service.pipeline.kinds import Kind
 
 __all__ = ["BatchResult", "QuarantineReason", "count", "record", "remove_settled"]
 
 
 @dataclass(frozen=True)
 class QuarantineReason:
-    """Why an instance goes to quarantine. Neither text holds patient data."""
+    """Why an instance goes to quarantine, and what kind of instance it is. Nothing of it is patient data."""
 
     reason: str
     message: str
+    kind: Kind = field(default_factory=Kind)
 
 
 @dataclass
@@ -103,12 +105,25 @@ async def _quarantine(
     ids = sorted(problems)
     await connection.execute(
         """
-        INSERT INTO quarantine (orthanc_id, reason, message, rules_digest)
-        SELECT id, reason, message, %s FROM unnest(%s::text[], %s::text[], %s::text[]) AS new (id, reason, message)
+        INSERT INTO quarantine (orthanc_id, reason, message, rules_digest, modality, sop_class, bytes)
+        SELECT id, reason, message, %s, modality, sop_class, bytes
+        FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[])
+            AS new (id, reason, message, modality, sop_class, bytes)
         ON CONFLICT (orthanc_id) DO UPDATE SET reason = excluded.reason, message = excluded.message,
-            rules_digest = excluded.rules_digest, attempts = quarantine.attempts + 1, last_seen = now()
+            rules_digest = excluded.rules_digest, attempts = quarantine.attempts + 1, last_seen = now(),
+            modality = coalesce(excluded.modality, quarantine.modality),
+            sop_class = coalesce(excluded.sop_class, quarantine.sop_class),
+            bytes = coalesce(excluded.bytes, quarantine.bytes)
         """,
-        (rules_digest, ids, [problems[i].reason for i in ids], [problems[i].message for i in ids]),
+        (
+            rules_digest,
+            ids,
+            [problems[i].reason for i in ids],
+            [problems[i].message for i in ids],
+            [problems[i].kind.modality for i in ids],
+            [problems[i].kind.sop_class for i in ids],
+            [problems[i].kind.size for i in ids],
+        ),
     )
     cursor = await connection.execute("DELETE FROM inbox WHERE orthanc_id = ANY(%s)", (ids,))
     return cursor.rowcount

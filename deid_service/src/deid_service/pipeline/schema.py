@@ -10,11 +10,14 @@ table             holds
 ``counter``       how many instances were done, discarded, ... ever
 ``minute``        the same by minute, for a day, to tell the rate
 ``process``       the running processes, what each says about its rules file and its troubles
+``rules``         which rules were put in force when
+``request``       retries and discards that were asked for from elsewhere (see `shown`), and what came of them
 ``feed``          the position in the ingest Orthanc's change log
 ``version``       the version of these tables and of the queue's
 ================  =====================================================================================================
 
 The queue's own tables (``procrastinate_*``) are in the same schema. No table but ``journal`` holds patient data.
+Nobody but the schema's owner reads any of them; what others may see is in the views of `shown`.
 """
 
 from __future__ import annotations
@@ -27,11 +30,12 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from deid_service.pipeline.errors import DatabaseUnavailableError, DatabaseVersionError
+from deid_service.pipeline.shown import publish
 
 __all__ = ["SCHEMA", "connect", "conninfo", "prepare"]
 
 SCHEMA = "deid"
-_VERSION = "1"
+_VERSION = "2"
 # Any number will do, as long as all processes of the service take the same one (pg_advisory_lock).
 _SETUP_LOCK = 0x6465_6964_0001
 
@@ -90,6 +94,37 @@ CREATE TABLE feed (
 INSERT INTO feed DEFAULT VALUES;
 """
 
+# What makes the tables of a version those of the next. New ones go this way too: there is one way to each version.
+_MIGRATIONS = {
+    "1": """
+ALTER TABLE quarantine
+    ADD COLUMN number bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
+    ADD COLUMN modality text,
+    ADD COLUMN sop_class text,
+    ADD COLUMN bytes bigint;
+CREATE TABLE rules (
+    since timestamptz NOT NULL DEFAULT clock_timestamp(),
+    source text NOT NULL,
+    digest text NOT NULL
+);
+CREATE INDEX rules_since ON rules (since);
+CREATE TABLE request (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    made timestamptz NOT NULL DEFAULT now(),
+    action text NOT NULL CHECK (action IN ('retry', 'discard')),
+    asked_by text NOT NULL,
+    why text NOT NULL,
+    numbers bigint[] NOT NULL,
+    state text NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'done', 'failed')),
+    tried timestamptz,
+    instances integer,
+    outcome text NOT NULL DEFAULT '',
+    finished timestamptz
+);
+CREATE INDEX request_waiting ON request (id) WHERE state = 'waiting';
+"""
+}
+
 
 def conninfo(database_url: str) -> str:
     """Return the address with what every connection of the service sets: schema, name, time limits."""
@@ -125,14 +160,14 @@ def explain(error: BaseException) -> str:
 
 
 def prepare(database_url: str) -> None:
-    """Create what is missing of the schema and its tables. Any number of processes may do so at once.
+    """Bring schema, tables and views to this version. Any number of processes may do so at once.
 
     Raises
     ------
     DatabaseUnavailableError
         If the database does not answer.
     DatabaseVersionError
-        If the tables belong to another version of the service.
+        If the tables belong to a later version of the service.
     """
     connection = connect(database_url)
     try:
@@ -146,19 +181,27 @@ def prepare(database_url: str) -> None:
                 connection.execute(_TABLES.encode())
                 connection.execute(procrastinate.schema.SchemaManager.get_schema().encode())
                 newest = max(_queue_migrations(), default="")
-                connection.execute("INSERT INTO version VALUES ('service', %s), ('queue', %s)", (_VERSION, newest))
-                return
+                connection.execute("INSERT INTO version VALUES ('service', '1'), ('queue', %s)", (newest,))
             versions: dict[str, str] = dict(connection.execute("SELECT part, version FROM version").fetchall())
-            if versions.get("service") != _VERSION:
-                raise DatabaseVersionError(
-                    f"the tables in schema {SCHEMA} are of version {versions.get('service')}, this service needs"
-                    f" {_VERSION}: run the version of rpacs-deid that belongs to them"
-                )
+            _migrate_service(connection, versions.get("service", ""))
             _migrate_queue(connection, versions.get("queue", ""))
+            publish(connection)
     except psycopg.OperationalError as error:
         raise DatabaseUnavailableError(explain(error)) from None
     finally:
         connection.close()
+
+
+def _migrate_service(connection: psycopg.Connection, have: str) -> None:
+    while have != _VERSION:
+        if have not in _MIGRATIONS:
+            raise DatabaseVersionError(
+                f"the tables in schema {SCHEMA} are of version {have}, this service needs"
+                f" {_VERSION}: run the version of rpacs-deid that belongs to them"
+            )
+        connection.execute(_MIGRATIONS[have].encode())
+        have = str(int(have) + 1)
+        connection.execute("UPDATE version SET version = %s WHERE part = 'service'", (have,))
 
 
 def _migrate_queue(connection: psycopg.Connection, have: str) -> None:

@@ -26,6 +26,7 @@ from deid_service.pipeline.drop_folder import DropFolder
 from deid_service.pipeline.errors import DatabaseUnavailableError, InterruptedBatchError
 from deid_service.pipeline.inbox import Feeder, pause
 from deid_service.pipeline.jobs import QUEUE, STALLED_SECONDS, TASK, AlwaysRetry
+from deid_service.pipeline.requests import Requests
 from deid_service.pipeline.rules_file import RulesFile
 from deid_service.pipeline.schema import conninfo, explain, prepare
 from deid_service.pipeline.troubles import Troubles
@@ -67,12 +68,14 @@ class Service:
         self._rules = RulesFile(settings.rules, PseudonymKey.from_file(settings.pseudonym_key_file))
         self._worker = Worker(self._ingest, self._research, self._rules, self._troubles)
         self._feeder = Feeder(settings.database_url, self._ingest, self._troubles)
+        self._requests = Requests(settings.database_url, self._ingest, self._feeder, self._troubles)
         self._folder = (
             DropFolder(settings.inbox, settings.inbox_refused, self._ingest, self._troubles)
             if settings.inbox is not None and settings.inbox_refused is not None
             else None
         )
         self._id = uuid.uuid4()
+        self._told: str | None = None
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
@@ -96,6 +99,7 @@ class Service:
                 stop,
                 self._follow_rules(stop),
                 self._feeder.run(stop),
+                self._requests.run(stop),
                 self._work(stop),
                 self._report(stop),
                 self._look_at_servers(stop),
@@ -119,6 +123,7 @@ class Service:
         try:
             self._ingest.ping()
             self._research.ping()
+            await self._requests.run_once()
             while True:
                 if self._folder is not None:
                     await asyncio.to_thread(self._folder.sweep)
@@ -266,6 +271,16 @@ class Service:
 
     async def _report_to(self, connection: psycopg.AsyncConnection) -> None:
         rules = self._rules.in_force
+        if rules is not None and rules.digest != self._told:
+            # All processes read the file, and the first one that does writes down since when it is in force.
+            await connection.execute(
+                """
+                INSERT INTO rules (source, digest) SELECT %(source)s, %(digest)s
+                WHERE %(digest)s IS DISTINCT FROM (SELECT digest FROM rules ORDER BY since DESC LIMIT 1)
+                """,
+                {"source": str(self._settings.rules), "digest": rules.digest},
+            )
+            self._told = rules.digest
         await connection.execute(
             """
             WITH dead AS (DELETE FROM process WHERE seen < now() - interval '1 hour')

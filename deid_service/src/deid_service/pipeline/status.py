@@ -130,7 +130,9 @@ def read_status(database_url: str, ingest_url: str | None) -> Status:
             GROUP BY reason ORDER BY reason
             """,
         )
-        counts = _pairs(connection, "SELECT outcome, instances FROM counter ORDER BY outcome")
+        counts = _pairs(
+            connection, "SELECT outcome, instances FROM counter WHERE outcome <> 'arrived' ORDER BY outcome"
+        )
         (per_s,) = _row(
             connection,
             """

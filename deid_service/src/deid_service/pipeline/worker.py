@@ -16,6 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -32,6 +33,7 @@ from deid_service.pipeline.errors import (
     OrthancUnavailableError,
 )
 from deid_service.pipeline.jobs import STALLED_SECONDS, enqueue
+from deid_service.pipeline.kinds import kind_of, kind_of_parts
 from deid_service.pipeline.outcomes import BatchResult, QuarantineReason, record, remove_settled
 from deid_service.pipeline.rules_file import RulesFile, RulesInForce
 from deid_service.pipeline.send import CleanCopy, send_clean_copies
@@ -206,6 +208,8 @@ class Worker:
             except CleaningStoppedError:
                 todo.insert(0, orthanc_id)
                 break
+            if isinstance(outcome, QuarantineReason):
+                outcome = replace(outcome, kind=kind_of(original))
             del original
             if isinstance(outcome, QuarantineReason):
                 result.quarantined[orthanc_id] = outcome
@@ -226,14 +230,14 @@ class Worker:
     def _send(self, copies: Sequence[CleanCopy], result: BatchResult) -> None:
         if not copies:
             return
-        waiting = dict.fromkeys(copy.orthanc_id for copy in copies)
+        waiting = {copy.orthanc_id: copy for copy in copies}
         try:
             for orthanc_id, problem in send_clean_copies(self._research, copies):
-                del waiting[orthanc_id]
+                copy = waiting.pop(orthanc_id)
                 if problem is None:
                     result.done.append(orthanc_id)
                 else:
-                    result.quarantined[orthanc_id] = problem
+                    result.quarantined[orthanc_id] = replace(problem, kind=kind_of_parts(copy.parts))
             self._research_gate.succeeded()
         except OrthancUnavailableError as error:
             self._research_gate.failed(str(error), unreachable=True)

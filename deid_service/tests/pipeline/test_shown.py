@@ -174,7 +174,9 @@ def test_requests_are_carried_out_by_the_service(deployment, make_instance, read
         url,
         "SELECT number, reason, modality, sop_class, bytes, attempts, retrying FROM deid.shown_quarantine ORDER BY 1",
     )
-    assert [row[1:] for row in rows] == [("value_not_encodable", "CT", "1.2.840.10008.5.1.4.1.1.2", size, 1, False)] * 3
+    kinds = {row[1:4] + row[5:] for row in rows}
+    assert kinds == {("value_not_encodable", "CT", "1.2.840.10008.5.1.4.1.1.2", 1, False)}
+    assert sorted(row[4] for row in rows) == sorted(map(len, held))
     numbers = [row[0] for row in rows]
     assert one("SELECT meaning FROM deid.shown_reason WHERE reason = 'value_not_encodable'").startswith("a value")
     ((source, digest),) = ask(url, "SELECT source, digest FROM deid.shown_rules")

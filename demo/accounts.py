@@ -113,6 +113,30 @@ def lend_file(path: Path, user: str) -> Path:
     return path
 
 
+def give_file(path: Path, user: str, mode: int = 0o600) -> Path:
+    """Give a file in a service's own folder to that service, which may replace it.
+
+    Raises
+    ------
+    StackError
+        If it is a link or no file: the service could have made root hand over any file of this machine.
+    """
+    try:
+        opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise StackError(f"{path} is not a plain file ({error.strerror}): look at it, and remove it") from error
+    try:
+        if not stat.S_ISREG(os.fstat(opened).st_mode):
+            raise StackError(f"{path} is not a plain file: look at it, and remove it")
+        if is_root():
+            entry = pwd.getpwnam(user)
+            os.fchown(opened, entry.pw_uid, entry.pw_gid)
+        os.fchmod(opened, mode)
+    finally:
+        os.close(opened)
+    return path
+
+
 def require_reachable(path: Path, what: str, *, readable: bool = True) -> None:
     """Stop, with the remedy, if other system users cannot reach a folder.
 

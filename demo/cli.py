@@ -109,7 +109,7 @@ def _print_how_to_use(stack: Stack) -> None:
     print(f"  Send DICOM   C-STORE to {settings.ingest_aet} at 127.0.0.1 port {settings.ports.ingest_dicom}")
     print(f"               or drop files into {settings.var / 'inbox'}/")
     print(f"  Rules        {settings.var / 'config' / 'rules.yaml'}")
-    print(f"  Permissions  {settings.var / 'config' / 'permissions.yaml'}")
+    print(f"  Permissions  {settings.permissions_file}")
     print("\n  make status shows how every part is, make stop ends it all; the data stay.")
     if not is_root():
         print("\n" + "\n".join("  " + line for line in NOT_ISOLATED.splitlines()))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from demo import health
-from demo.accounts import is_root, lend_file, own_file, own_folder, run_as
+from demo.accounts import give_file, is_root, lend_file, own_file, own_folder, run_as
 from demo.errors import StackError
 from demo.health import Health, checked
 from demo.login import LoginClient, client_secret, login_command, login_environment, prepare_login, seed
@@ -127,15 +127,20 @@ class Services:
     def _prepare_edited_files(self) -> None:
         from deid_service import default_rules_path
 
-        for name, source, user in (
-            ("rules.yaml", default_rules_path(), "rpacs-deid"),
-            ("permissions.yaml", self.settings.root / "demo" / "permissions.yaml", "rpacs-gateway"),
-        ):
-            path = self.settings.var / "config" / name
-            if not path.exists():
-                shutil.copyfile(source, path)
-            # Who may see what is nobody else's business, and the service has no business changing it.
-            lend_file(path, user)
+        rules = self.settings.rules_file
+        if not rules.exists():
+            shutil.copyfile(default_rules_path(), rules)
+        # How images are cleaned is nobody else's business, and the service has no business changing it.
+        lend_file(rules, "rpacs-deid")
+        permissions = self.settings.permissions_file
+        own_folder(permissions.parent, "rpacs-gateway")
+        if not os.path.lexists(permissions):
+            earlier = self.settings.var / "config" / permissions.name  # where it was before admins could change it
+            shutil.copyfile(
+                earlier if earlier.exists() else self.settings.root / "demo" / permissions.name, permissions
+            )
+            earlier.unlink(missing_ok=True)
+        give_file(permissions, "rpacs-gateway")
 
     def _draw_secrets(self) -> None:
         from deid_service import PseudonymKey
@@ -321,7 +326,7 @@ class Services:
             "RPACS_GATEWAY_PORT": str(ports.gateway),
             "RPACS_GATEWAY_DATABASE_URL": self.database_url("rpacs_gateway"),
             "RPACS_GATEWAY_RESEARCH_URL": self.orthanc_url("research", "gateway"),
-            "RPACS_GATEWAY_PERMISSIONS": str(settings.var / "config" / "permissions.yaml"),
+            "RPACS_GATEWAY_PERMISSIONS": str(settings.permissions_file),
             "RPACS_GATEWAY_AUDIT_LOG": str(settings.var / "audit" / "audit.jsonl"),
             "RPACS_GATEWAY_S3_ENDPOINTS": settings.s3_url,
             "JUPYTERHUB_CRYPT_KEY": self.secrets.get("hub-crypt"),

@@ -89,6 +89,16 @@ class Settings:
     idle_seconds: int = 7200
     server_memory_mb: int = 4096
 
+    @property
+    def permissions_file(self) -> Path:
+        """Who may see what. In a folder of its own, because the gateway, which replaces it, owns that folder."""
+        return self.var / "permissions" / "permissions.yaml"
+
+    @property
+    def rules_file(self) -> Path:
+        """How images are de-identified."""
+        return self.var / "config" / "rules.yaml"
+
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, *, root: Path = ROOT) -> Settings:
         """Read ``demo/settings.toml``, ``RPACS_VAR`` and ``RPACS_PORT_OFFSET``.

@@ -144,19 +144,18 @@ def _problems(services: Services) -> list[str]:
     from rpacs_hub.errors import PermissionsError
     from rpacs_hub.permissions import load_permissions
 
-    config = services.settings.var / "config"
+    settings = services.settings
     problems = []
     rules = services.details.get("deid", {}).get("rules_error")
     if rules:
-        problems.append(f"rules file {config / 'rules.yaml'}; the last valid one stays in force:\n{rules}")
+        problems.append(f"rules file {settings.rules_file}; the last valid one stays in force:\n{rules}")
     if (services.details.get("gateway", {}).get("permissions") or {}).get("error"):
         try:
-            load_permissions(config / "permissions.yaml")
+            load_permissions(settings.permissions_file)
             words = "the gateway refuses it: see its log"
         except PermissionsError as error:
             words = str(error)
-        path = config / "permissions.yaml"
-        problems.append(f"permissions file {path}; the last valid one stays in force:\n{words}")
+        problems.append(f"permissions file {settings.permissions_file}; the last valid one stays in force:\n{words}")
     return problems
 
 

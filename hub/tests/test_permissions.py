@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ from rpacs_hub.permissions import (
     Actor,
     Collection,
     Instance,
+    OrthancPath,
     PathPattern,
     PermissionsFile,
     decide,
@@ -263,6 +265,93 @@ def test_what_is_visible_and_the_decision_agree(documents, held, everything):
     assert (filters is None) is everything
     if not granted:
         assert filters == ()
+
+
+PATHS = ("/instances", "/instances/abc", "/instances/abc/file", "/tools/find", "/system")
+PATTERNS = ("ANY /**", "GET /instances/**", "DELETE /instances/*", "GET /system", "POST /tools/find", "ANY /tools/**")
+NAMES = st.lists(st.sampled_from(["u", "v", "g", "h"]), max_size=3, unique=True)
+
+
+@st.composite
+def files(draw) -> dict:
+    """Return a permissions file as JSON values."""
+    sights = st.fixed_dictionaries({"DICOMQueryFilter": st.sampled_from(FILTERS)})
+    patterns = st.lists(st.sampled_from(PATTERNS), max_size=2)
+    paths = st.fixed_dictionaries({"OrthancPathPatterns": st.fixed_dictionaries({"Allow": patterns, "Deny": patterns})})
+    names = draw(st.lists(st.sampled_from(["A", "B", "C", "D"]), unique=True, min_size=1))
+    profiles = {name: draw(sights | paths | st.just({"Description": "all"})) for name in names}
+    grants = draw(
+        st.lists(
+            st.fixed_dictionaries(
+                {"Users": NAMES, "Groups": NAMES, "Profiles": st.lists(st.sampled_from(names), min_size=1, max_size=2)}
+            ),
+            max_size=4,
+        )
+    )
+    return {"Profiles": profiles, "Permissions": grants}
+
+
+@given(files(), st.sampled_from(["u", "v"]), st.sets(st.sampled_from(["g", "h"])), st.randoms(use_true_random=False))
+def test_any_file_means_what_it_says(documents, file, user, groups, random):
+    """An oracle reads the file's values: profiles add up, within one Deny beats Allow, no profile shows nothing."""
+    actor = Actor(user, frozenset(groups))
+    held = {
+        name
+        for grant in file["Permissions"]
+        if user in grant["Users"] or groups & set(grant["Groups"])
+        for name in grant["Profiles"]
+    }
+    profiles = [file["Profiles"][name] for name in held]
+
+    def answers(text: str) -> tuple[list[bool], list[bool]]:
+        permissions = parse_permissions(text)
+        assert set(held_profiles(permissions, actor)) == held
+        seen = [decide(permissions, actor, Action.READ_FILE, Instance("1", one)).allowed for one in documents]
+        verbs = [(verb, path) for verb in ("GET", "POST", "DELETE") for path in PATHS]
+        opened = [decide(permissions, actor, Action.ORTHANC, OrthancPath(*one)).allowed for one in verbs]
+        for (verb, path), answer in zip(verbs, opened, strict=True):
+            expected = False
+            for one in profiles:
+                rules = one.get("OrthancPathPatterns", {"Allow": [], "Deny": []})
+                allow, deny = ([PathPattern.parse(text) for text in rules[kind]] for kind in ("Allow", "Deny"))
+                denied = any(pattern.denies(verb, path) for pattern in deny)
+                expected |= not denied and any(pattern.allows(verb, path) for pattern in allow)
+            assert answer is expected
+        return seen, opened
+
+    seen, opened = answers(json.dumps(file))
+    for document, answer in zip(documents, seen, strict=True):
+        matches = (
+            "DICOMQueryFilter" not in one
+            or dicom_query.evaluate_document(dicom_query.parse(one["DICOMQueryFilter"]), document)
+            for one in profiles
+        )
+        assert answer is any(matches)
+    # Neither the order of anything nor the way in which the YAML is written makes a difference.
+    shuffled = dict(random.sample(sorted(file["Profiles"].items()), len(file["Profiles"])))
+    entries = random.sample(file["Permissions"], len(file["Permissions"]))
+    assert answers(yaml.safe_dump({"Permissions": entries, "Profiles": shuffled}, sort_keys=False)) == (seen, opened)
+    # One more entry never takes anything away; an entry less never gives anything.
+    more = {
+        **file,
+        "Permissions": [*file["Permissions"], {"Users": [user], "Profiles": [next(iter(file["Profiles"]))]}],
+    }
+    held |= {next(iter(file["Profiles"]))}
+    profiles = [file["Profiles"][name] for name in held]
+    wider = answers(json.dumps(more))
+    pairs = zip([*seen, *opened], [*wider[0], *wider[1]], strict=True)
+    assert all(after or not before for before, after in pairs)
+
+
+@given(files(), st.data())
+def test_what_is_not_understood_refuses_the_file(file, data):
+    """A misspelt key must not be passed over: it may have been the one that closes something."""
+    places = [file, *file["Profiles"].values(), *file["Permissions"]]
+    places += [one["OrthancPathPatterns"] for one in file["Profiles"].values() if "OrthancPathPatterns" in one]
+    place = data.draw(st.sampled_from(range(len(places))))
+    places[place][data.draw(st.sampled_from(["Denny", "deny", "profiles", "DicomQueryFilter", "X"]))] = []
+    with pytest.raises(PermissionsError, match="has no key"):
+        parse_permissions(json.dumps(file))
 
 
 def test_a_changed_file_comes_into_force_and_a_broken_one_does_not(tmp_path, caplog):

@@ -72,6 +72,28 @@ def test_only_its_user_reads_what_is_lent_to_it(tmp_path):
     assert (path.owner(), path.group(), mode(path)) == ("rpacs-deid", "rpacs-deid", 0o600)
 
 
+def test_a_link_is_not_given_away(tmp_path):
+    target = tmp_path / "shadow"
+    target.write_text("x")
+    target.chmod(0o640)
+    link = tmp_path / "permissions.yaml"
+    link.symlink_to(target)
+    with pytest.raises(StackError, match="is not a plain file"):
+        accounts.give_file(link, "rpacs-gateway")
+    assert mode(target) == 0o640
+    with pytest.raises(StackError, match="is not a plain file"):
+        accounts.give_file(tmp_path, "rpacs-gateway")
+
+
+@as_root
+def test_a_file_is_given_to_its_service(tmp_path):
+    accounts.create_service_users()
+    path = tmp_path / "permissions.yaml"
+    path.write_text("x")
+    accounts.give_file(path, "rpacs-gateway")
+    assert (path.owner(), path.group(), mode(path)) == ("rpacs-gateway", "rpacs-gateway", 0o600)
+
+
 @as_root
 def test_service_users_cannot_log_in():
     accounts.create_service_users()

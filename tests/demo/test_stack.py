@@ -269,11 +269,17 @@ def test_edited_files_survive_and_are_valid(folder):
     stack.services.prepare()
     config = stack.settings.var / "config"
     assert load_rules(config / "rules.yaml").digest
-    permissions = load_permissions(config / "permissions.yaml")
+    path = stack.settings.permissions_file
+    permissions = load_permissions(path)
     assert list(permissions.profiles) == ["CT images", "Everything"]
-    (config / "permissions.yaml").write_text("Profiles: {}\nPermissions: []\n")
+    path.write_text("Profiles: {}\nPermissions: []\n")
     stack.services.prepare()
-    assert (config / "permissions.yaml").read_text().startswith("Profiles: {}")
+    assert path.read_text().startswith("Profiles: {}")
+    # Where it was in earlier versions: it moves along.
+    path.rename(config / "permissions.yaml")
+    stack.services.prepare()
+    assert path.read_text().startswith("Profiles: {}")
+    assert [one.name for one in config.iterdir()] == ["rules.yaml"]
 
 
 def test_ports_of_the_checked_in_settings_are_used_by_the_parts():

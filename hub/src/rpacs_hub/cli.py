@@ -186,7 +186,7 @@ def _status(arguments: argparse.Namespace) -> int:
         found["index"] = read_status(url)
     if path := os.environ.get("RPACS_PERMISSIONS"):
         try:
-            permissions = load_permissions(Path(path))
+            permissions = load_permissions(path)
             found["permissions"] = {"digest": permissions.digest, "profiles": len(permissions.profiles), "errors": []}
         except PermissionsError as error:
             found["permissions"] = {

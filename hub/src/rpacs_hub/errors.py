@@ -5,6 +5,8 @@
     HubError
     ├── SettingsError             a variable of the environment is missing or wrong
     ├── PermissionsError          the permissions file is not valid (.problems lists every reason)
+    ├── PermissionsUnreadable     the permissions file cannot be read where it is kept
+    ├── PermissionsNotSaved       a change of the permissions was not saved, and nothing changed
     ├── DatabaseUnavailable       PostgreSQL does not answer
     ├── OrthancError              the research Orthanc answered, but not with what was asked for
     │   ├── OrthancMissing        it does not hold that instance (any more)
@@ -39,6 +41,8 @@ __all__ = [
     "OrthancMissing",
     "OrthancUnavailable",
     "PermissionsError",
+    "PermissionsNotSaved",
+    "PermissionsUnreadable",
     "Problem",
     "RenderError",
     "SearchError",
@@ -108,6 +112,24 @@ class PermissionsError(HubError):
         self.problems = problems
         noun = "problem" if len(problems) == 1 else "problems"
         super().__init__("\n".join([f"{len(problems)} {noun} in the permissions file:", *map(str, problems)]))
+
+
+class PermissionsUnreadable(HubError):  # noqa: N818 - says what happened
+    """The permissions file cannot be read where it is kept."""
+
+
+class PermissionsNotSaved(HubError):  # noqa: N818 - says what happened
+    """A change of the permissions was not saved; what was in force is in force.
+
+    Parameters
+    ----------
+    code
+        Short name for programs: ``changed_meanwhile``, ``not_writable``, ``reason_missing`` or ``nothing_new``.
+    """
+
+    def __init__(self, code: str, message: str, hint: str = ""):
+        super().__init__(message, hint)
+        self.code = code
 
 
 class DatabaseUnavailable(HubError):  # noqa: N818 - says what happened

@@ -5,7 +5,7 @@ variable                       meaning
 =============================  ==================================================================================
 ``RPACS_DATABASE_URL``         PostgreSQL address of the service's own role
 ``RPACS_RESEARCH_URL``         research Orthanc, ``http://user:password@host:port``
-``RPACS_PERMISSIONS``          permissions file (YAML); gateway only
+``RPACS_PERMISSIONS``          permissions file (YAML), a path or ``s3://bucket/key``; gateway only
 ``RPACS_AUDIT_LOG``            audit file (one JSON object a line); gateway only
 ``RPACS_S3_ENDPOINTS``         comma-separated addresses of S3 servers, other than AWS, that exports may write to
 ``RPACS_ADMIN_GROUP``          Hub group of the administrators (default ``pacs-admins``)
@@ -35,7 +35,7 @@ from urllib.parse import urlsplit
 
 from rpacs_hub.errors import SettingsError
 
-__all__ = ["GatewaySettings", "IndexerSettings"]
+__all__ = ["GatewaySettings", "IndexerSettings", "permissions_place"]
 
 
 def _required(env: Mapping[str, str], name: str, meaning: str) -> str:
@@ -70,6 +70,11 @@ def _database(env: Mapping[str, str]) -> str:
 
 def _research(env: Mapping[str, str]) -> str:
     return _address(env, "RPACS_RESEARCH_URL", "http://user:password@host:port", ("http", "https")).rstrip("/")
+
+
+def permissions_place(text: str) -> Path | str:
+    """Return where the permissions are kept: a path, or the text itself if it is an ``s3://bucket/key``."""
+    return text if text.startswith("s3://") else Path(text)
 
 
 def _public_url(env: Mapping[str, str]) -> str:
@@ -116,7 +121,7 @@ class GatewaySettings:
 
     database_url: str = field(repr=False)
     research_url: str = field(repr=False)
-    permissions: Path
+    permissions: Path | str
     audit_log: Path
     s3_endpoints: tuple[str, ...] = ()
     admin_group: str = "pacs-admins"
@@ -157,7 +162,9 @@ class GatewaySettings:
         return cls(
             database_url=_database(env),
             research_url=_research(env),
-            permissions=Path(_required(env, "RPACS_PERMISSIONS", "the path of the permissions file")),
+            permissions=permissions_place(
+                _required(env, "RPACS_PERMISSIONS", "the path of the permissions file, or s3://bucket/key")
+            ),
             audit_log=Path(_required(env, "RPACS_AUDIT_LOG", "the path of the audit file")),
             s3_endpoints=tuple(filter(None, endpoints)),
             admin_group=env.get("RPACS_ADMIN_GROUP") or "pacs-admins",

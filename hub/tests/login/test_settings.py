@@ -107,6 +107,7 @@ def test_the_gateway_gets_its_own_settings_and_no_others() -> None:
         "RPACS_GATEWAY_USER": "rpacs-gateway",
         "RPACS_GATEWAY_DATABASE_URL": "postgresql://rpacs_gateway:pw@127.0.0.1/rpacs",
         "RPACS_GATEWAY_S3_ENDPOINTS": "http://127.0.0.1:10820",
+        "RPACS_GATEWAY_AWS_REGION": "eu-central-1",
         "RPACS_PSEUDONYM_KEY_FILE": "/srv/rpacs/secrets/key",
     }
     service = gateway_service(HubSettings.from_environment(environment))
@@ -115,6 +116,7 @@ def test_the_gateway_gets_its_own_settings_and_no_others() -> None:
         "RPACS_URL": "https://pacs.example.org/services/pacs/",
         "RPACS_DATABASE_URL": "postgresql://rpacs_gateway:pw@127.0.0.1/rpacs",
         "RPACS_S3_ENDPOINTS": "http://127.0.0.1:10820",
+        "AWS_REGION": "eu-central-1",
     }
     assert service["user"] == "rpacs-gateway"
     assert service["url"] == "http://127.0.0.1:10803"

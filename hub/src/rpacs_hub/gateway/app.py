@@ -30,16 +30,13 @@ from rpacs_hub.gateway.auth import Authenticator, HubAuthenticator
 from rpacs_hub.gateway.dicomweb.search import Positions
 from rpacs_hub.gateway.viewer_addresses import ViewerAddresses, without_token
 from rpacs_hub.index import Index
-from rpacs_hub.permissions import PermissionsFile
+from rpacs_hub.permissions import PermissionsStore
 from rpacs_hub.rendering import Renderer, render
 from rpacs_hub.settings import GatewaySettings
 
 __all__ = ["Gateway", "Services", "serve"]
 
 _log = logging.getLogger(__name__)
-
-_RELOAD = 2.0
-"""Seconds between two looks at the permissions file."""
 
 _COUNT = 5.0
 """Seconds between two looks at whether refusals are to be summed up."""
@@ -57,7 +54,7 @@ class Services:
     pool: psycopg_pool.AsyncConnectionPool[Any]
     index: Index
     orthanc: Orthanc
-    permissions: PermissionsFile
+    permissions: PermissionsStore
     audit: AuditWriter
     refusals: Refusals
     renderer: Renderer
@@ -108,7 +105,7 @@ class Gateway:
             pool=pool,
             index=Index(pool, timeout=settings.search_timeout),
             orthanc=Orthanc(settings.research_url, connections=32),
-            permissions=PermissionsFile(settings.permissions),
+            permissions=PermissionsStore(settings.permissions, pool),
             audit=AuditWriter(pool, settings.audit_log),
             refusals=Refusals(),
             renderer=Renderer(settings.render_cache_bytes),
@@ -184,11 +181,11 @@ class Gateway:
 
     async def _watch_permissions(self) -> None:
         while True:
-            await asyncio.sleep(_RELOAD)
             try:
-                await asyncio.to_thread(self.services.permissions.refresh)
+                await self.services.permissions.look()
             except Exception as error:  # noqa: BLE001 - the watch must outlive anything, the last good file stays
                 _log.error("the permissions file could not be looked at: %s", type(error).__name__)
+            await asyncio.sleep(self.services.permissions.interval)
 
     async def _count_refusals(self) -> None:
         while True:

@@ -6,6 +6,7 @@ comes from the permissions (`rpacs_hub.permissions.visible_to`) as a `Visible` a
 ==========================================================  ===========================================================
 ``await index.search(Search(...), visible)``                one `Page`: rows, exact total, cursor of the next page
 ``await index.count(query, level, visible)``                the total alone
+``await index.overlap(before, after)``                       what a change of permissions adds and removes
 ``await index.select(visible, query=..., level=...)``       the instances below what matches, as `IndexedInstance`
 ``await index.select(visible, entities=[Entity(...)])``     the instances below named patients, studies, series
 ``await index.visible_ids(orthanc_ids, visible)``           which of these instances may be seen
@@ -23,7 +24,7 @@ from rpacs_hub.index.facets import MAX_FACETS, Facets, find_facets
 from rpacs_hub.index.indexer import Indexer, Progress
 from rpacs_hub.index.search import MAX_COLUMNS, MAX_LIMIT, Entity, Index, IndexedInstance, Page, Search
 from rpacs_hub.index.status import read_status
-from rpacs_hub.index.visible import Visible
+from rpacs_hub.index.visible import Overlap, Seen, Visible
 
 __all__ = [
     "DEFAULT_COLUMNS",
@@ -37,9 +38,11 @@ __all__ = [
     "IndexedInstance",
     "Indexer",
     "Level",
+    "Overlap",
     "Page",
     "Progress",
     "Search",
+    "Seen",
     "SortKey",
     "Visible",
     "find_facets",

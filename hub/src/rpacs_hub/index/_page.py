@@ -9,7 +9,16 @@ from rpacs_hub.index._columns import COUNTED, Level, SortKey, is_numeric, tag_of
 from rpacs_hub.index._compile import Compiled, Parameters
 from rpacs_hub.index._cursor import SortValue
 
-__all__ = ["BLOCK_COLUMNS", "count_statement", "counts_select", "is_count", "key_of", "page_statement", "sort_paths"]
+__all__ = [
+    "BLOCK_COLUMNS",
+    "count_statement",
+    "counts_select",
+    "is_count",
+    "key_of",
+    "page_statement",
+    "seen_statement",
+    "sort_paths",
+]
 
 BLOCK_COLUMNS = {
     "SeriesNumber": "b.series_number",
@@ -65,6 +74,12 @@ def count_statement(compiled: Compiled, level: Level) -> str:
         return f"WITH {tables} SELECT coalesce({_MATCHES}, 0) FROM ({compiled.matching()}) m"  # noqa: S608 - names are ours
     grouped = f"SELECT FROM ({compiled.matching()}) m GROUP BY m.{key_of(level)}"
     return f"WITH {tables} SELECT count(*) FROM ({grouped}) g"  # noqa: S608
+
+
+def seen_statement(compiled: Compiled) -> str:
+    """Return the statement for the numbers of studies and of instances."""
+    counts = f"count(DISTINCT m.study_pk), coalesce({_MATCHES}, 0)"
+    return f"WITH {', '.join(compiled.tables)} SELECT {counts} FROM ({compiled.matching()}) m"  # noqa: S608
 
 
 def counts_select(compiled: Compiled, level: Level, columns: Sequence[str], condition: str = "TRUE") -> str:

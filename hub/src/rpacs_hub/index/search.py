@@ -30,9 +30,17 @@ from rpacs_hub.index._columns import (
 from rpacs_hub.index._compile import Parameters, compile_query
 from rpacs_hub.index._cursor import decode_cursor, encode_cursor, search_digest
 from rpacs_hub.index._identity import pack_id, unpack_id
-from rpacs_hub.index._page import count_statement, counts_select, is_count, key_of, page_statement, sort_paths
+from rpacs_hub.index._page import (
+    count_statement,
+    counts_select,
+    is_count,
+    key_of,
+    page_statement,
+    seen_statement,
+    sort_paths,
+)
 from rpacs_hub.index._rows import read_documents, read_rows
-from rpacs_hub.index.visible import Visible
+from rpacs_hub.index.visible import Overlap, Seen, Visible
 
 __all__ = ["MAX_COLUMNS", "MAX_LIMIT", "Entity", "Index", "IndexedInstance", "Page", "Search"]
 
@@ -230,6 +238,37 @@ class Index:
             cursor = await connection.execute(count_statement(compiled, level).encode(), compiled.parameters)
             row = await cursor.fetchone()
         return int(row[0]) if row else 0
+
+    async def overlap(self, before: Visible, after: Visible, query: dicom_query.Node | None = None) -> Overlap:
+        """Count what is visible before and after a change, and what is visible either way.
+
+        Parameters
+        ----------
+        before, after
+            What may be seen.
+        query
+            Of what matches; None = of everything.
+
+        Returns
+        -------
+        Overlap
+            Exact figures of one state of the index.
+
+        Raises
+        ------
+        SearchRefused, SearchTooSlow, DatabaseUnavailable
+            As `search`; the time limit is that of one search.
+        """
+        found: dict[Visible, Seen] = {}
+        async with self._reading() as connection:
+            for visible in (before, after, before | after):
+                if visible not in found:
+                    compiled = await compile_query(connection, query, visible)
+                    statement = seen_statement(compiled)
+                    cursor = await connection.execute(statement.encode(), compiled.parameters)
+                    studies, instances = await cursor.fetchone()
+                    found[visible] = Seen(int(studies), int(instances))
+        return Overlap(found[before], found[after], found[before | after])
 
     async def instances(self, sop_uid: str) -> list[IndexedInstance]:
         """Return the instances of that SOPInstanceUID; more than one only where UIDs were reused.

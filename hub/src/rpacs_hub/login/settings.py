@@ -82,7 +82,8 @@ class HubSettings:
     gateway_port : int
         `RPACS_GATEWAY_PORT`, on 127.0.0.1.
     gateway_environment : dict
-        The gateway's environment variables: every other `RPACS_GATEWAY_X` of ours, as `RPACS_X`.
+        The gateway's environment variables: every other `RPACS_GATEWAY_X` of ours, as `RPACS_X`; a
+        `RPACS_GATEWAY_AWS_X` as `AWS_X`, for permissions that are kept in S3.
     proxy_command : list of str
         `RPACS_PROXY_COMMAND`, split as a shell would; `configurable-http-proxy` by default.
     """
@@ -312,7 +313,7 @@ class _Environment:
     def for_gateway(self) -> dict[str, str]:
         prefix = "RPACS_GATEWAY_"
         return {
-            "RPACS_" + name.removeprefix(prefix): value
+            ("" if name.startswith(prefix + "AWS_") else "RPACS_") + name.removeprefix(prefix): value
             for name, value in self._values.items()
             if name.startswith(prefix) and name not in _OWN_GATEWAY_SETTINGS
         }

@@ -15,8 +15,10 @@ from rpacs_hub.permissions.decide import (
 )
 from rpacs_hub.permissions.explanation import Explanation, ProfileSays, explain
 from rpacs_hub.permissions.paths import PathPattern, normalised_path, overrides_method
-from rpacs_hub.permissions.profiles import NOBODY, Grant, Permissions, Profile, load_permissions, parse_permissions
-from rpacs_hub.permissions.watch import PermissionsFile, PermissionsState
+from rpacs_hub.permissions.profiles import NOBODY, Grant, Permissions, Profile, parse_permissions
+from rpacs_hub.permissions.store import PermissionsStore
+from rpacs_hub.permissions.versions import Version, Versions, difference_of
+from rpacs_hub.permissions.watch import PermissionsFile, PermissionsState, load_permissions
 
 __all__ = [
     "NOBODY",
@@ -32,10 +34,14 @@ __all__ = [
     "Permissions",
     "PermissionsFile",
     "PermissionsState",
+    "PermissionsStore",
     "Profile",
     "ProfileSays",
     "Reason",
+    "Version",
+    "Versions",
     "decide",
+    "difference_of",
     "explain",
     "held_profiles",
     "load_permissions",

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import yaml
 
@@ -34,7 +33,7 @@ from rpacs_hub.errors import PermissionsError, Problem
 from rpacs_hub.permissions._yaml import Reader, Value, nearest
 from rpacs_hub.permissions.paths import PathPattern
 
-__all__ = ["NOBODY", "Grant", "Permissions", "Profile", "load_permissions", "parse_permissions"]
+__all__ = ["NOBODY", "Grant", "Permissions", "Profile", "parse_permissions"]
 
 
 @dataclass(frozen=True)
@@ -97,21 +96,6 @@ class Permissions:
 
 NOBODY = Permissions({}, (), "")
 """What is in force before the first valid file was read: nobody sees anything."""
-
-
-def load_permissions(path: Path) -> Permissions:
-    """Read a permissions file.
-
-    Raises
-    ------
-    PermissionsError
-        The file cannot be read or is not valid; it lists every problem.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise PermissionsError([Problem(1, 1, f"The file cannot be read: {error.strerror}.")]) from error
-    return parse_permissions(data)
 
 
 def parse_permissions(data: bytes | str) -> Permissions:

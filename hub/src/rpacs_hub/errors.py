@@ -20,6 +20,8 @@
     ├── AuditUnavailable          the audit line could not be written, so nothing may be handed out
     ├── AuditUnreadable           a file of audit lines cannot be read
     ├── HubUnavailable            JupyterHub does not answer, so nobody can be recognised
+    ├── PipelineAbsent            the database holds nothing of a de-identifier, or nothing that this version reads
+    ├── RequestRefused            a retry or discard that cannot be asked for like that
     └── exports, login            branches of their own: `rpacs_hub.exports.errors`, `rpacs_hub.login.errors`
 
 Messages never hold patient data: they reach logs and answers.
@@ -43,8 +45,10 @@ __all__ = [
     "PermissionsError",
     "PermissionsNotSaved",
     "PermissionsUnreadable",
+    "PipelineAbsent",
     "Problem",
     "RenderError",
+    "RequestRefused",
     "SearchError",
     "SearchRefused",
     "SearchTooSlow",
@@ -192,3 +196,11 @@ class AuditUnreadable(HubError):  # noqa: N818 - says what happened
 
 class HubUnavailable(HubError):  # noqa: N818 - says what happened
     """JupyterHub does not answer, so nobody can be recognised."""
+
+
+class PipelineAbsent(HubError):  # noqa: N818 - says what happened
+    """The database holds nothing of a de-identifier, or nothing that this version can read."""
+
+
+class RequestRefused(HubError):  # noqa: N818 - says what happened
+    """A retry or discard that cannot be asked for like that."""

@@ -35,7 +35,7 @@ from urllib.parse import urlsplit
 
 from rpacs_hub.errors import SettingsError
 
-__all__ = ["GatewaySettings", "IndexerSettings", "permissions_place"]
+__all__ = ["GatewaySettings", "IndexerSettings", "database_url_of_environment", "permissions_place"]
 
 
 def _required(env: Mapping[str, str], name: str, meaning: str) -> str:
@@ -66,6 +66,17 @@ def _number(env: Mapping[str, str], name: str, default: float, least: float) -> 
 
 def _database(env: Mapping[str, str]) -> str:
     return _address(env, "RPACS_DATABASE_URL", "postgresql://role:password@host:port/rpacs", ("postgresql", "postgres"))
+
+
+def database_url_of_environment(env: Mapping[str, str] | None = None) -> str:
+    """Return ``RPACS_DATABASE_URL``, for commands that need nothing else.
+
+    Raises
+    ------
+    SettingsError
+        It is missing or no address.
+    """
+    return _database(os.environ if env is None else env)
 
 
 def _research(env: Mapping[str, str]) -> str:

@@ -41,7 +41,8 @@ def running(database, s3, archive) -> Callable[..., contextlib.AbstractAsyncCont
     @contextlib.asynccontextmanager
     async def open_exporter(**options) -> AsyncIterator[Exporter]:
         options = {"render": no_pictures, "allowed_endpoints": (s3.endpoint_url,)} | options
-        async with psycopg_pool.AsyncConnectionPool(database, min_size=1, max_size=4, open=False) as pool:
+        url = options.pop("url", database)
+        async with psycopg_pool.AsyncConnectionPool(url, min_size=1, max_size=4, open=False) as pool:
             exporter = Exporter(pool, options.pop("fetch", archive.fetch), **options)
             await exporter.start()
             try:

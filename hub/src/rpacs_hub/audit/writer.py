@@ -15,14 +15,14 @@ from rpacs_hub.audit.event import AuditEvent
 from rpacs_hub.audit.file import AuditFile
 from rpacs_hub.errors import AuditUnavailable
 
-__all__ = ["AuditWriter"]
+__all__ = ["INSERT", "READ_HEAD", "AuditWriter", "cleaned"]
 
 _log = logging.getLogger(__name__)
 
-_INSERT: Final = (
+INSERT: Final = (
     "INSERT INTO audit.event (seq, time, line) SELECT * FROM unnest(%s::bigint[], %s::timestamptz[], %s::text[])"
 )
-_HEAD: Final = "SELECT line FROM audit.event ORDER BY seq DESC LIMIT 1"
+READ_HEAD: Final = "SELECT line FROM audit.event ORDER BY seq DESC LIMIT 1"
 _SINCE: Final = "SELECT line FROM audit.event WHERE seq > %s AND seq <= %s ORDER BY seq"
 _ATTEMPTS: Final = 20
 
@@ -117,10 +117,10 @@ class AuditWriter:
             head = self._head or await self._read_head(connection)
             links: list[Link] = []
             for event in events:
-                links.append(link(links[-1].head if links else head, _clean(event.as_dict())))
+                links.append(link(links[-1].head if links else head, cleaned(event.as_dict())))
             try:
                 await connection.execute(
-                    _INSERT,
+                    INSERT,
                     ([one.seq for one in links], [event.time for event in events], [one.line for one in links]),
                 )
             except psycopg.errors.UniqueViolation:
@@ -135,7 +135,7 @@ class AuditWriter:
 
     @staticmethod
     async def _read_head(connection: psycopg.AsyncConnection[Any]) -> Head:
-        cursor = await connection.execute(_HEAD)
+        cursor = await connection.execute(READ_HEAD)
         row = await cursor.fetchone()
         last = read_link(row[0]) if row else None
         if row and last is None:
@@ -143,12 +143,12 @@ class AuditWriter:
         return last.head if last else BEGINNING
 
 
-def _clean(value: Any) -> Any:
+def cleaned(value: Any) -> Any:
     """Take out what PostgreSQL cannot hold in a text."""
     if isinstance(value, str):
         return value.replace("\0", "�").encode("utf-8", "replace").decode()
     if isinstance(value, list):
-        return [_clean(item) for item in value]
+        return [cleaned(item) for item in value]
     if isinstance(value, dict):
-        return {name: _clean(item) for name, item in value.items()}
+        return {name: cleaned(item) for name, item in value.items()}
     return value

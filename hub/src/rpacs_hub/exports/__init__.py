@@ -18,6 +18,7 @@ from rpacs_hub.exports.errors import (
     InstanceFailed,
     SourceFailed,
 )
+from rpacs_hub.exports.everyones import EveryonesExports
 from rpacs_hub.exports.exporter import Exporter
 from rpacs_hub.exports.records import Export, ExportFormat, ExportState, FailedInstance, InstanceRef
 from rpacs_hub.exports.request import (
@@ -35,6 +36,7 @@ __all__ = [
     "Credentials",
     "Destination",
     "DestinationFailed",
+    "EveryonesExports",
     "Export",
     "ExportConflict",
     "ExportError",

@@ -124,6 +124,33 @@ class ExportStore:
             )
         return [_export(row) for row in rows]
 
+    async def everyones(self, *, user: str | None, active: bool, before: UUID | None, limit: int) -> list[Export]:
+        """Return exports of everybody, newest first; `before` is the last one of the page before."""
+        async with self._pool.connection() as connection:
+            rows = await _fetch(
+                connection,
+                "SELECT * FROM gateway.exports WHERE (%s::text IS NULL OR owner = %s)"
+                " AND (NOT %s OR state = ANY(%s)) AND (%s::uuid IS NULL OR"
+                " (created, id) < (SELECT created, id FROM gateway.exports WHERE id = %s))"
+                " ORDER BY created DESC, id DESC LIMIT %s",
+                (user, user, active, _ACTIVE, before, before, limit),
+            )
+        return [_export(row) for row in rows]
+
+    async def owner(self, export_id: UUID) -> str:
+        """Return whose an export is.
+
+        Raises
+        ------
+        ExportNotFound
+            There is none.
+        """
+        async with self._pool.connection() as connection:
+            rows = await _fetch(connection, "SELECT owner FROM gateway.exports WHERE id = %s", (export_id,))
+        if not rows:
+            raise ExportNotFound
+        return str(rows[0]["owner"])
+
     async def get(self, user: str, export_id: UUID, *, failures: int = 0) -> Export:
         """Return one export of this user, with its first failures.
 

@@ -30,7 +30,7 @@ from rpacs_hub.exports.records import Export, ExportState, InstanceRef
 from rpacs_hub.exports.request import Credentials, ExportRequest, parse_destination, parse_endpoint
 from rpacs_hub.exports.s3 import Bucket
 
-__all__ = ["Exporter"]
+__all__ = ["Exporter", "ending_words"]
 
 MAX_INSTANCES: Final = 1_000_000
 _LISTED = 200
@@ -54,6 +54,8 @@ class _Job:
     transfer: Transfer | None = None
     ended_as: ExportState | None = None
     """Set when the export is to end before its time."""
+    because: str = ""
+    """Why an administrator ends it."""
 
 
 class Exporter:
@@ -179,8 +181,15 @@ class Exporter:
         """
         return self._explained(await self._store.get(user, _id(export_id), failures=_LISTED_FAILURES))
 
-    async def cancel(self, user: str, export_id: UUID | str) -> Export:
+    async def cancel(self, user: str, export_id: UUID | str, *, because: str = "") -> Export:
         """Stop an export within seconds; what was sent stays in the bucket.
+
+        Parameters
+        ----------
+        user, export_id
+            Whose, and which.
+        because
+            Why, where it is an administrator who cancels it; its owner reads that.
 
         Raises
         ------
@@ -194,9 +203,11 @@ class Exporter:
             raise ExportConflict("export_ended", f"The export has ended already: it is {export.state}.")
         job = self._jobs.get(export.id)
         if job is not None:
+            job.because = because
             await self._end(job, ExportState.CANCELLED)
         else:
-            await self._store.finish(export.id, None, ExportState.CANCELLED, *_words(ExportState.CANCELLED, export))
+            words = ending_words(ExportState.CANCELLED, export, because=because)
+            await self._store.finish(export.id, None, ExportState.CANCELLED, *words)
         return await self.get(user, export.id)
 
     async def resume(
@@ -307,7 +318,9 @@ class Exporter:
         if job.task is None:
             self._jobs.pop(job.id, None)
             export = await self._store.get(job.user, job.id)
-            await self._store.finish(job.id, None, job.ended_as, *_words(job.ended_as, export))
+            await self._store.finish(
+                job.id, None, job.ended_as, *ending_words(job.ended_as, export, because=job.because)
+            )
             return
         if job.transfer is not None:
             job.transfer.stop()
@@ -389,7 +402,7 @@ class Exporter:
                 ended = ExportState.DONE if export.done else ExportState.FAILED
             else:
                 ended = state
-            words = (message, hint) if message else _words(ended, export, reasons)
+            words = (message, hint) if message else ending_words(ended, export, reasons, job.because)
             await self._store.finish(job.id, run, ended, *words)
             return await self._store.get(job.user, job.id)
 
@@ -405,9 +418,24 @@ class Exporter:
         )
 
 
-def _words(state: ExportState, export: Export, reasons: dict[str, int] | None = None) -> tuple[str, str]:
-    """Return the message and the hint of an export that ended."""
+def ending_words(
+    state: ExportState, export: Export, reasons: dict[str, int] | None = None, because: str = ""
+) -> tuple[str, str]:
+    """Return the message and the hint of an export that ended.
+
+    Parameters
+    ----------
+    state, export
+        How it ended, and which.
+    reasons
+        Why instances failed, and how many.
+    because
+        Why an administrator cancelled it; empty if none did.
+    """
     failures = summarise(reasons or {})
+    if state is ExportState.CANCELLED and because:
+        done = f"after {export.done} of {export.total} instances"
+        return f"Cancelled by an administrator {done}: {because}", "Ask the administrator before you resume it."
     if state is ExportState.CANCELLED:
         return f"Cancelled after {export.done} of {export.total} instances.", _RESUME
     if state is ExportState.INTERRUPTED:

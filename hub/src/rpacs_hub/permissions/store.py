@@ -72,6 +72,10 @@ class PermissionsStore:
         """Seconds between two calls of `look`."""
         return self.file.source.interval
 
+    def refresh(self) -> bool:
+        """Look at the file at once; see `PermissionsFile.refresh`."""
+        return self.file.refresh()
+
     async def look(self, *, keep: bool = True) -> None:
         """Look at the file once, keep what came into force, and go back to the last good content where none is.
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from rpacs_hub.login import roles
+from rpacs_hub.login.gateway_service import ACTING_FOR_ADMINS
 
 c = get_config()  # noqa: F821
 folder = Path(os.environ["TEST_FOLDER"])
@@ -18,6 +19,7 @@ c.ConfigurableHTTPProxy.api_url = os.environ["TEST_PROXY_API"]
 c.ConfigurableHTTPProxy.pid_file = str(folder / "proxy.pid")
 c.JupyterHub.authenticator_class = "dummy"
 c.Authenticator.allow_all = True
+c.JupyterHub.default_url = "/hub/home"
 c.JupyterHub.load_groups = {"ct-researchers": {"users": ["clara"]}, "pacs-admins": {"users": ["boss"]}}
 c.JupyterHub.spawner_class = "simple"
 c.Spawner.cmd = [sys.executable, str(Path(__file__).with_name("token_keeper.py"))]
@@ -28,6 +30,8 @@ c.JupyterHub.services = [
         "url": os.environ["TEST_GATEWAY_URL"],
         "command": [str(Path(sys.executable).with_name("rpacs-hub")), "gateway"],
         "environment": {name: value for name, value in os.environ.items() if name.startswith("RPACS_")},
+        "oauth_no_confirm": True,
+        "oauth_client_allowed_scopes": list(ACTING_FOR_ADMINS),
     },
     {"name": "tests", "api_token": os.environ["TEST_TOKEN"]},
 ]

@@ -122,7 +122,7 @@ def make_token(hub: Hub, user: str, **more) -> tuple[str, str]:
 
 
 def notebook_token(hub: Hub, user: str) -> str:
-    """Start somebody's own server and return the token that it was given."""
-    assert hub.api("POST", f"users/{user}/server").status_code in (201, 202)
+    """Start somebody's own server, unless it runs already, and return the token that it was given."""
+    assert hub.api("POST", f"users/{user}/server").status_code in (201, 202, 400)
     path = hub.folder / f"{user}.token"
     return until(lambda: path.exists() and path.read_text(), f"{user}'s server", 40)

@@ -19,10 +19,12 @@ import psycopg
 import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from tornado.web import create_signed_value
 
 from demo.parts import free_port
 from rpacs_hub.gateway import Gateway
 from rpacs_hub.gateway._exchange import ApiError
+from rpacs_hub.gateway.sessions import SESSION_COOKIE, Session
 from rpacs_hub.index import Indexer
 from rpacs_hub.permissions import Actor
 from rpacs_hub.settings import GatewaySettings, IndexerSettings
@@ -110,12 +112,12 @@ class Tokens:
     def __init__(self) -> None:
         self.actors: dict[str, Actor] = {}
 
-    def add(self, name: str, *groups: str) -> dict[str, str]:
+    def add(self, name: str, *groups: str, admin: bool = False) -> dict[str, str]:
         token = f"token-of-{name}"
-        self.actors[token] = Actor(name, frozenset(groups))
+        self.actors[token] = Actor(name, frozenset(groups), admin)
         return {"Authorization": f"token {token}"}
 
-    async def actor(self, token: str) -> Actor:
+    async def actor(self, token: str, session: str = "", *, fresh: bool = False) -> Actor:  # noqa: ARG002 - its signature
         if token not in self.actors:
             raise ApiError(401, "token_invalid", "Nobody holds this token.")
         return self.actors[token]
@@ -146,6 +148,37 @@ class Served:
 
     def post(self, path: str, user: dict[str, str] | None, body: Any) -> httpx.Response:
         return self.client.post(path, headers=user or {}, json=body)
+
+    def browser(self, name: str, *groups: str, admin: bool = True) -> Pages:
+        """Return a browser in which somebody is signed in; it follows no redirects."""
+        token = self.tokens.add(name, *groups, admin=admin)["Authorization"].split()[1]
+        sessions = self.gateway.services.sessions
+        cookie = create_signed_value(sessions.secret, SESSION_COOKIE, token).decode()
+        form_token = sessions.form_token(Session(self.tokens.actors[token], token))
+        return Pages(self.url.replace("/api/v1/", "/admin/"), cookie, form_token)
+
+
+class Pages:
+    """The pages of the administration, in somebody's browser."""
+
+    def __init__(self, url: str, cookie: str, form_token: str) -> None:
+        self.cookies, self.form_token = {SESSION_COOKIE: cookie}, form_token
+        self._client = httpx.Client(base_url=url, timeout=30, trust_env=False, cookies=self.cookies)
+
+    def get(self, path: str = "", **more: Any) -> httpx.Response:
+        return self._client.get(path, **more)
+
+    def post(self, path: str, fields: dict[str, Any] | None = None, **more: Any) -> httpx.Response:
+        """Send a form of a page."""
+        return self._client.post(path, data={"_xsrf": self.form_token, **(fields or {})}, **more)
+
+    def follow(self, answer: httpx.Response) -> httpx.Response:
+        """Go where an answer sends the browser."""
+        assert answer.status_code == 303, answer.text
+        return self._client.get(str(answer.url.join(answer.headers["Location"])))
+
+    def close(self) -> None:
+        self._client.close()
 
 
 @contextlib.contextmanager

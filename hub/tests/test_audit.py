@@ -48,6 +48,7 @@ def test_a_read_leaves_one_line_in_both_places(archive):
         "bytes": len(archive.files[uid]),
         "decision": "allowed",
         "via": None,
+        "subject": None,
         "why": ['CT only, through group ct-researchers: shows instances where Modality is "CT", as this one does.'],
         "profiles": ["CT only"],
         "status": 200,

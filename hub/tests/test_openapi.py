@@ -13,6 +13,8 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
 from hub.tests.support import gateway_settings, serving, until
+from rpacs_hub.gateway.admin import CALLBACK
+from rpacs_hub.gateway.admin import ROUTES as PAGES
 from rpacs_hub.gateway.api import ROUTES
 
 NAME = "openapi.yaml"
@@ -38,14 +40,28 @@ def test_the_document_is_valid(spec):
     validate(spec)
 
 
-def test_it_has_every_route_and_no_other(spec):
-    described = {
-        (method.upper(), path.lstrip("/"))
+def operations_of(spec, *, admin: bool) -> dict[tuple[str, str], dict[str, Any]]:
+    return {
+        (method.upper(), path.lstrip("/")): operation
         for path, operations in spec["paths"].items()
-        for method in operations
-        if method not in ("parameters", "servers")
+        for method, operation in operations.items()
+        if method not in ("parameters", "servers") and (operation.get("tags") == ["admin"]) == admin
     }
-    assert described == {(route.method, route.path) for route in ROUTES}
+
+
+def test_it_has_every_route_and_no_other(spec):
+    assert set(operations_of(spec, admin=False)) == {(route.method, route.path) for route in ROUTES}
+
+
+def test_it_has_every_page_of_the_administration_behind_the_cookie_and_no_other(spec):
+    pages = operations_of(spec, admin=True)
+    callback = (CALLBACK.method, CALLBACK.path)
+    assert set(pages) == {callback, *((route.method, f"admin/{route.path}") for route in PAGES)}
+    assert {str(page["security"]) for at, page in pages.items() if at != callback} == {str([{"session": []}])}
+    assert {str(spec["paths"][f"/{path}"]["servers"]) for _, path in pages} == {str([{"url": "/services/pacs"}])}
+    assert all(route.action is not None for route in PAGES)
+    for (method, _), page in pages.items():
+        assert ("303" in page["responses"]) == (method == "POST")
 
 
 def test_only_health_is_open(spec):

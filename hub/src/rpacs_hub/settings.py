@@ -22,7 +22,7 @@ variable                       meaning
 =============================  ==================================================================================
 
 What JupyterHub gives a managed service comes on top: ``JUPYTERHUB_API_TOKEN``, ``JUPYTERHUB_API_URL``,
-``JUPYTERHUB_SERVICE_PREFIX``, ``JUPYTERHUB_SERVICE_NAME`` and ``JUPYTERHUB_SERVICE_URL``.
+``JUPYTERHUB_SERVICE_PREFIX``, ``JUPYTERHUB_SERVICE_NAME``, ``JUPYTERHUB_SERVICE_URL`` and ``JUPYTERHUB_BASE_URL``.
 """
 
 from __future__ import annotations
@@ -145,6 +145,7 @@ class GatewaySettings:
     service_name: str = "pacs"
     service_prefix: str = "/services/pacs/"
     service_url: str = "http://127.0.0.1:8100"
+    hub_path: str = "/hub/"
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str] | None = None) -> GatewaySettings:
@@ -188,4 +189,5 @@ class GatewaySettings:
             service_name=env.get("JUPYTERHUB_SERVICE_NAME") or "pacs",
             service_prefix="/" + prefix.strip("/") + "/",
             service_url=env.get("JUPYTERHUB_SERVICE_URL") or "http://127.0.0.1:8100",
+            hub_path=f"/{env.get('JUPYTERHUB_BASE_URL', '').strip('/')}/hub/".replace("//", "/"),
         )

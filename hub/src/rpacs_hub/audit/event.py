@@ -30,6 +30,8 @@ class AuditEvent:
         What was asked for, a `rpacs_hub.permissions.Action`.
     reason
         What the user gave in ``X-Access-Reason``, or when the personal address was made.
+    subject
+        Whom or what an administrator acted on, such as a user's name.
     via
         Identifier of the personal viewer address that the request came by or that it made; None for a Hub token.
     query, level
@@ -70,6 +72,7 @@ class AuditEvent:
     why: list[str] = field(default_factory=list)
     profiles: list[str] = field(default_factory=list)
     via: str | None = None
+    subject: str | None = None
     status: int = 0
     milliseconds: float = 0.0
 

@@ -27,6 +27,7 @@ COLUMNS = (
     "identifiers",
     "profiles",
     "via",
+    "subject",
     "why",
     "remote",
     "method",

@@ -170,26 +170,26 @@ class ApiHandler(web.RequestHandler):
             reason=_header(self.request, "X-Access-Reason"),
         )
         try:
-            reply = await self._answer(route, event, path)
+            reply = await self.answer(route, event, path)
         except web.HTTPError:
             # tornado's own: parameters that are no UTF-8, for one.
-            reply = error_reply(ApiError(400, "request_invalid", "The request cannot be understood."))
+            reply = self.error_answer(ApiError(400, "request_invalid", "The request cannot be understood."))
             event.decision = "error"
         except HubError as error:
-            reply = error_reply(error)
+            reply = self.error_answer(error)
             event.decision = "denied" if reply.status in (401, 403) or event.decision == "denied" else "error"
             event.why = event.why or [error.message]
         except Exception as error:  # noqa: BLE001 - whatever happened, the caller gets JSON and no details
             _log.error("request %s failed: %s at %s", self.request_id, type(error).__name__, _where(error))
             event.decision = "error"
-            reply = _internal(self.request_id)
+            reply = self.error_answer(None)
         try:
             body = _encode(reply)
             event.status = reply.status
             event.bytes = reply.length if reply.stream is not None else len(body)
             event.milliseconds = round((time.monotonic() - self.started) * 1000, 1)
             audited = route is None or route.action is not None
-            if audited and event.user is None and reply.status in (401, 404):
+            if audited and event.user is None and reply.status in (302, 401, 403, 404):
                 audited = self.services.refusals.keep(event.remote)
             if audited:
                 try:
@@ -197,7 +197,7 @@ class ApiHandler(web.RequestHandler):
                 except AuditUnavailable as error:
                     if reply.close is not None:
                         await reply.close.aclose()
-                    reply = error_reply(error)
+                    reply = self.error_answer(error)
                     body = _encode(reply)
             await self._send(reply, body)
         finally:
@@ -206,7 +206,27 @@ class ApiHandler(web.RequestHandler):
 
     get = post = put = patch = delete = head = options = _serve
 
-    async def _answer(self, route: Route | None, event: AuditEvent, path: Mapping[str, str]) -> Reply:
+    def error_answer(self, error: HubError | None) -> Reply:
+        """Return the answer for an error; None = an unforeseen one, of which the caller learns its number only."""
+        return _internal(self.request_id) if error is None else error_reply(error)
+
+    async def answer(self, route: Route | None, event: AuditEvent, path: Mapping[str, str]) -> Reply:
+        """Recognise who asks and let the route's endpoint answer.
+
+        Parameters
+        ----------
+        route
+            Of this address and method, None if there is none.
+        event
+            The audit line in the making.
+        path
+            The variable parts of the path.
+
+        Raises
+        ------
+        HubError
+            The answer is an error; see `error_answer`.
+        """
         actor, address = _NOBODY, None
         names = self.request.arguments
         if route is None or route.action is not None:
@@ -214,14 +234,8 @@ class ApiHandler(web.RequestHandler):
             event.user, event.groups = actor.name, sorted(actor.groups)
             # Whoever was recognised may ask; what comes of it is decided below.
             event.decision = "allowed"
-        if not self.routes:
-            raise ApiError(404, "not_found", "There is no such address.", "See openapi.yaml for those that are.")
-        if route is None:
-            allowed = ", ".join(sorted(self.routes))
-            raise ApiError(405, "method_not_allowed", f"{event.method} is not possible here.", f"Use {allowed}.")
-        everything = {name: self.get_query_arguments(name, strip=False) for name in self.request.query_arguments}
-        if any("\0" in value for values in (*everything.values(), path.values()) for value in values):
-            raise ApiError(400, "request_invalid", "The address holds a NUL character.")
+        route = self.existing(route)
+        everything = self.query_values(path)
         body = self._body() if event.method == "POST" and not (route.by_address or route.streams) else None
         call = Call(
             self.services,
@@ -241,6 +255,34 @@ class ApiHandler(web.RequestHandler):
         if route.action is not None and route.action not in _WITHOUT_REASON:
             call.require_reason()
         return await route.endpoint(call)
+
+    def existing(self, route: Route | None) -> Route:
+        """Return the route if there is one.
+
+        Raises
+        ------
+        ApiError
+            404 for an unknown address, 405 for another method.
+        """
+        if not self.routes:
+            raise ApiError(404, "not_found", "There is no such address.", "See openapi.yaml for those that are.")
+        if route is None:
+            allowed = ", ".join(sorted(self.routes))
+            raise ApiError(405, "method_not_allowed", f"{self.request.method} is not possible here.", f"Use {allowed}.")
+        return route
+
+    def query_values(self, path: Mapping[str, str]) -> dict[str, list[str]]:
+        """Return the parameters of the query string, every one.
+
+        Raises
+        ------
+        ApiError
+            400 for a NUL character in them or in `path`.
+        """
+        everything = {name: self.get_query_arguments(name, strip=False) for name in self.request.query_arguments}
+        if any("\0" in value for values in (*everything.values(), path.values()) for value in values):
+            raise ApiError(400, "request_invalid", "The address holds a NUL character.")
+        return everything
 
     async def _recognised(
         self, event: AuditEvent, path: Mapping[str, str], names: Iterable[str]
@@ -288,16 +330,30 @@ class ApiHandler(web.RequestHandler):
         self.set_header("Access-Control-Max-Age", "600")
         await self.finish()
 
-    def _body(self) -> Any:
+    def body(self) -> bytes:
+        """Return the body of a request whose route does not stream.
+
+        Raises
+        ------
+        ApiError
+            413 for one that is too large.
+        """
         if self.received > MAX_BODY:
             raise ApiError(
                 413, "body_too_large", f"The body is larger than {MAX_BODY >> 20} MB.", "Send a query instead."
             )
-        kind = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        if kind != "application/json":
+        return b"".join(self.chunks)
+
+    def content_type(self) -> str:
+        """Return the media type of the body, without parameters."""
+        return self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+    def _body(self) -> Any:
+        body = self.body()
+        if self.content_type() != "application/json":
             raise ApiError(415, "not_json", "The body must be JSON.", "Send the header Content-Type: application/json.")
         try:
-            return json.loads(b"".join(self.chunks) or b"null") or {}
+            return json.loads(body or b"null") or {}
         except (ValueError, RecursionError):
             raise ApiError(400, "not_json", "The body is not valid JSON.") from None
 

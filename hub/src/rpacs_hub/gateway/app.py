@@ -25,9 +25,12 @@ from rpacs_hub.errors import HubError
 from rpacs_hub.exports import Exporter
 from rpacs_hub.gateway._exchange import Route
 from rpacs_hub.gateway._handler import ApiHandler
+from rpacs_hub.gateway.admin import CALLBACK, NAVIGATION, CallbackHandler, PageHandler
+from rpacs_hub.gateway.admin import ROUTES as ADMIN_ROUTES
 from rpacs_hub.gateway.api import ROUTES
 from rpacs_hub.gateway.auth import Authenticator, HubAuthenticator
 from rpacs_hub.gateway.dicomweb.search import Positions
+from rpacs_hub.gateway.sessions import Sessions, hub_oauth
 from rpacs_hub.gateway.viewer_addresses import ViewerAddresses, without_token
 from rpacs_hub.index import Index
 from rpacs_hub.permissions import PermissionsStore
@@ -59,6 +62,7 @@ class Services:
     refusals: Refusals
     renderer: Renderer
     authenticator: Authenticator
+    sessions: Sessions
     viewer_addresses: ViewerAddresses
     positions: Positions
     exporter: Exporter | None = None
@@ -100,6 +104,7 @@ class Gateway:
             open=False,
             name="gateway",
         )
+        authenticator = authenticator or HubAuthenticator.from_environment(settings.service_name, settings.admin_group)
         self.services = Services(
             settings=settings,
             pool=pool,
@@ -109,8 +114,8 @@ class Gateway:
             audit=AuditWriter(pool, settings.audit_log),
             refusals=Refusals(),
             renderer=Renderer(settings.render_cache_bytes),
-            authenticator=authenticator
-            or HubAuthenticator.from_environment(settings.service_name, settings.admin_group),
+            authenticator=authenticator,
+            sessions=Sessions(settings, authenticator, hub_oauth(settings)),
             viewer_addresses=ViewerAddresses(pool),
             positions=Positions(),
         )
@@ -159,7 +164,7 @@ class Gateway:
         await self.services.pool.close()
 
     def application(self) -> web.Application:
-        """Return the tornado application with every address of `ROUTES`."""
+        """Return the tornado application with every address of the API and of the administration."""
         by_path: dict[str, dict[str, Route]] = {}
         for route in ROUTES:
             by_path.setdefault(route.pattern, {})[route.method] = route
@@ -170,6 +175,7 @@ class Gateway:
             (base + pattern, ApiHandler, {"services": self.services, "routes": routes})
             for pattern, routes in by_path.items()
         ]
+        handlers += self._pages()
         unknown: Mapping[str, Any] = {"services": self.services, "routes": {}}
         return web.Application(
             handlers,
@@ -177,7 +183,21 @@ class Gateway:
             default_handler_args=dict(unknown),
             log_function=_log_request,
             compress_response=False,
+            cookie_secret=self.services.sessions.secret,
         )
+
+    def _pages(self) -> list[Any]:
+        by_path: dict[str, dict[str, Route]] = {}
+        for route in ADMIN_ROUTES:
+            by_path.setdefault(f"admin/{route.pattern}", {})[route.method] = route
+        # Who types the address without its last slash means the first page; anything else below it is no page.
+        by_path |= {"admin": by_path["admin/"], "admin/.*": {}}
+        prefix = self.settings.service_prefix
+        common = {"services": self.services, "navigation": NAVIGATION}
+        return [
+            (prefix + CALLBACK.path, CallbackHandler, {**common, "routes": {CALLBACK.method: CALLBACK}}),
+            *((prefix + pattern, PageHandler, {**common, "routes": routes}) for pattern, routes in by_path.items()),
+        ]
 
     async def _watch_permissions(self) -> None:
         while True:

@@ -27,8 +27,17 @@ _REMEMBERED = 10_000
 class Authenticator(Protocol):
     """Tells who holds a token."""
 
-    async def actor(self, token: str) -> Actor:
+    async def actor(self, token: str, session: str = "", *, fresh: bool = False) -> Actor:
         """Return who holds the token.
+
+        Parameters
+        ----------
+        token
+            The Hub's.
+        session
+            The browser's session at the Hub, where there is one: what is remembered of the token is forgotten with it.
+        fresh
+            Whether to ask the Hub in any case.
 
         Raises
         ------
@@ -125,18 +134,18 @@ class HubAuthenticator:
         """Close the connections to the Hub."""
         await self._client.aclose()
 
-    async def actor(self, token: str) -> Actor:
+    async def actor(self, token: str, session: str = "", *, fresh: bool = False) -> Actor:
         """Return who holds the token; see `Authenticator`."""
         # Not the token itself is kept, so that a dump of this process' memory holds fewer of them.
-        key = hashlib.sha256(token.encode()).digest()
-        return await self._remembered(key, lambda: self._ask(token))
+        key = hashlib.sha256(f"{token}\0{session}".encode("utf-8", "replace")).digest()
+        return await self._remembered(key, lambda: self._ask(token), fresh=fresh)
 
     async def person(self, name: str) -> Actor:
         """Return a user as the Hub knows her; see `Authenticator`."""
         return await self._remembered(b"person " + name.encode("utf-8", "replace"), lambda: self._look_up(name))
 
-    async def _remembered(self, key: bytes, ask: Callable[[], Awaitable[Actor]]) -> Actor:
-        known = self._known.get(key)
+    async def _remembered(self, key: bytes, ask: Callable[[], Awaitable[Actor]], *, fresh: bool = False) -> Actor:
+        known = None if fresh else self._known.get(key)
         if known is not None and known[0] > time.monotonic():
             return known[1]
         actor = await ask()

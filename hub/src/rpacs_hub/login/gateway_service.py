@@ -5,7 +5,19 @@ from typing import Any
 from rpacs_hub.login.roles import SERVICE_NAME
 from rpacs_hub.login.settings import HubSettings
 
-__all__ = ["gateway_service"]
+__all__ = ["ACTING_FOR_ADMINS", "gateway_service"]
+
+ACTING_FOR_ADMINS = (
+    "list:users",
+    "read:users:name",
+    "read:users:groups",
+    "read:users:activity",
+    "read:servers",
+    "delete:servers",
+    "delete:users",
+)
+"""What the gateway may do at the Hub for somebody who signed in to its pages, as far as she herself may: see who is
+there and stop or remove it. Not among it: whatever would let it open a server, or make a token, of anybody's."""
 
 
 def gateway_service(settings: HubSettings) -> dict[str, Any]:
@@ -36,6 +48,7 @@ def gateway_service(settings: HubSettings) -> dict[str, Any]:
         },
         # It is part of this product: asking "may the gateway know who you are?" would only puzzle people.
         "oauth_no_confirm": True,
+        "oauth_client_allowed_scopes": list(ACTING_FOR_ADMINS),
         "display": False,
     }
     if settings.gateway_user:

@@ -51,6 +51,8 @@ class Action(enum.StrEnum):
     QUERY_HELP = "query_help"
     EXPLAIN = "explain"
     ORTHANC = "orthanc"
+    SIGN_IN = "sign_in"
+    ADMIN_VIEW = "admin_view"
     UNKNOWN = "unknown"
 
 

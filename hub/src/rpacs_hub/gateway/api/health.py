@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rpacs_hub.errors import HubError
 from rpacs_hub.gateway._exchange import Call, Reply, Route
 
-__all__ = ["ROUTES"]
+if TYPE_CHECKING:
+    from rpacs_hub.gateway.app import Services
+
+__all__ = ["ROUTES", "part_states"]
 
 
-async def health(call: Call) -> Reply:
-    """Say what answers. 503 only when searching is impossible; no data, no secrets, no addresses."""
-    services = call.services
+async def part_states(services: Services) -> dict[str, str]:
+    """Return ``ok`` or ``down`` for what the gateway cannot do without: ``database`` and ``orthanc``."""
 
     async def database() -> str:
         return "ok" if await services.database_answers() else "down"
@@ -26,8 +28,13 @@ async def health(call: Call) -> Reply:
             return "down"
         return "ok"
 
-    states = dict(zip(("database", "orthanc"), await asyncio.gather(database(), orthanc()), strict=True))
-    state = services.permissions.state
+    return dict(zip(("database", "orthanc"), await asyncio.gather(database(), orthanc()), strict=True))
+
+
+async def health(call: Call) -> Reply:
+    """Say what answers. 503 only when searching is impossible; no data, no secrets, no addresses."""
+    states = await part_states(call.services)
+    state = call.services.permissions.state
     error = None
     if state.error is not None:
         first = state.error.problems[0]

@@ -34,6 +34,7 @@ __all__ = [
     "decode",
     "decoded_photometric",
     "encode",
+    "has_decoder",
     "is_compressed",
     "require_decoder",
 ]
@@ -120,6 +121,11 @@ def require_decoder(transfer_syntax: str) -> None:
         raise Refused("pixels_not_decodable", "no decoder for this transfer syntax")
     if find_spec(_MODULES[transfer_syntax]) is None:
         raise Refused("pixels_not_decodable", f"install {_MODULES[transfer_syntax]} to decode this transfer syntax")
+
+
+def has_decoder(transfer_syntax: str) -> bool:
+    """Tell whether :func:`decode` can be asked for a transfer syntax."""
+    return transfer_syntax in _MODULES and find_spec(_MODULES[transfer_syntax]) is not None
 
 
 @cache

@@ -42,6 +42,8 @@ class Codestream:
         ``RGB`` or ``YBR`` if the codestream itself says so, else empty.
     transformed : bool
         JPEG 2000: whether components were transformed, which a decoder undoes.
+    reversible : bool
+        JPEG 2000: whether its wavelets are those without loss; what was cut off is lost all the same.
     """
 
     rows: int
@@ -51,6 +53,7 @@ class Codestream:
     signed: bool = False
     colours: str = ""
     transformed: bool = False
+    reversible: bool = False
 
 
 def read_codestream(data: bytes | memoryview) -> Codestream:
@@ -114,15 +117,21 @@ def _jpeg_2000(head: bytes, start: int) -> Codestream:
     if not parts or len(set(parts)) > 1 or parts[0][1:] != (1, 1):
         raise Refused("pixels_not_decodable", "the components of a JPEG 2000 frame differ in size or depth")
     depth = parts[0][0]
-    transformed = False
+    transformed = reversible = False
     position = start + 4 + length
     while True:
         code, marker, length = struct.unpack_from(">BBH", head, position)
         if code != 0xFF or marker == _START_OF_TILE:
             break
         if marker == _CODING_STYLE:
-            transformed = head[position + 8] == 1
+            transformed, reversible = head[position + 8] == 1, head[position + 13] == 1
         position += 2 + length
     return Codestream(
-        bottom - top, right - left, samples, (depth & 0x7F) + 1, signed=depth > 0x7F, transformed=transformed
+        bottom - top,
+        right - left,
+        samples,
+        (depth & 0x7F) + 1,
+        signed=depth > 0x7F,
+        transformed=transformed,
+        reversible=reversible,
     )

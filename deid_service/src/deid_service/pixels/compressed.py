@@ -133,7 +133,8 @@ def encode_frames(
     black : Black or None
         By what; None if nothing is.
     uid : str
-        Transfer syntax to write. If it is that of the source, frames without a box keep their fragments.
+        Transfer syntax to write. If it is that of the source, frames without a box keep their fragments, unless the
+        reader clears cells.
     layout : Layout
         That of decoded frames.
 
@@ -147,7 +148,7 @@ def encode_frames(
     checks: dict[int, Callable[[bytes], None]] = {}
     for index in range(reader.number):
         boxes = regions_within(reader, regions, index)
-        if same and not boxes:
+        if same and not boxes and not reader.cleared:
             writer.keep(index)
             continue
         cells = masked_cells(reader, index, regions, black)

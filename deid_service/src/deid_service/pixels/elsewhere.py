@@ -1,7 +1,8 @@
 """What else in an instance shows or tells something: beside its picture, or in a form that no rule can look into.
 
 ==============================================  ================================================================
-bits of pixel cells beside the pixels           cleared, whether or not an overlay says that it lies there
+bits of pixel cells beside the pixels           cleared, whether or not an overlay says that it lies there; of pixels
+                                                compressed with a loss the instance is refused
 bytes after the last frame                      zeros
 thumbnails, Exif, comments in compressed frames  zeros of the same length; so is what follows the end of a frame
 frames beyond Number of Frames                  the instance is refused
@@ -23,19 +24,21 @@ import numpy as np
 
 from deid_service._buffers import Part, spool
 from deid_service.errors import Refused
+from deid_service.pixels import codecs
 from deid_service.pixels.codestream_extras import extras, says_something
+from deid_service.pixels.compressed_planes import without_planes
 from deid_service.pixels.documents import strip_document
 from deid_service.pixels.fragments import Span, frame_positions
+from deid_service.pixels.frame_ends import after_deflated, beside_runs
 from deid_service.pixels.layout import Layout, layout_of
 from deid_service.pixels.spare_bits import cleared, has_planes
 from deid_service.rules.pixels import PixelRules
 from deid_service.transforms.unchecked import Documents
-from deid_service.wire import Element, Source
+from deid_service.wire import PIXEL_TAGS, Element, Source
 
 __all__ = ["refuse_unseen", "without_extras", "without_hidden"]
 
 _DOCUMENT: Final = 0x00420011
-_PIXEL_DATA: Final = 0x7FE00010
 _OVERLAY_POSITIONS: Final = frozenset(0x60000102 | group << 17 for group in range(128))
 _OVERLAY_DATA: Final = 0x3000 - 0x0102
 _OVERLAY_ELEMENTS: Final = _OVERLAY_POSITIONS | {tag + _OVERLAY_DATA for tag in _OVERLAY_POSITIONS}
@@ -93,14 +96,15 @@ def without_hidden(source: Source, rules: PixelRules) -> Source:
     Raises
     ------
     Refused
-        As :func:`refuse_unseen`, unless suspected pixels pass unchecked; as :func:`without_extras`; as
+        As :func:`refuse_unseen`, unless suspected pixels pass unchecked; as :func:`without_extras` and
+        :func:`~deid_service.pixels.compressed_planes.without_planes`; as
         :func:`~deid_service.pixels.documents.strip_document`, if documents are to be stripped.
     """
     if not rules.unchecked:
         refuse_unseen(source)
     if rules.documents is Documents.STRIP and any(element.tag == _DOCUMENT for element in source.elements):
         source = strip_document(source)
-    return without_extras(source)
+    return without_planes(without_extras(source))
 
 
 def without_extras(source: Source) -> Source:
@@ -124,7 +128,7 @@ def without_extras(source: Source) -> Source:
         themselves; ``pixels_not_decodable`` if there are more frames than the header says, or it does not say how the
         pixels are to be read.
     """
-    element = next((one for one in reversed(source.elements) if one.tag == _PIXEL_DATA), None)
+    element = next((one for one in reversed(source.elements) if one.tag in PIXEL_TAGS), None)
     if element is None or element.value_start == element.value_end or source.transfer_syntax in _VIDEO:
         return source
     value = _compressed(source, element) if element.undefined else _native(source, element)
@@ -188,23 +192,32 @@ def _compressed(source: Source, element: Element) -> Iterable[Part] | None:
     if _hidden_overlays(source):
         raise Refused("burned_in_text_possible", "an overlay is hidden in unused bits of compressed pixels")
     data = memoryview(source.data)
+    layout = layout_of(source)
     parts: list[Part] = []
     position = element.value_start
-    for fragments in frame_positions(source, element, layout_of(source).number):
+    for fragments in frame_positions(source, element, layout.number):
         whole = data[slice(*fragments[0])] if len(fragments) == 1 else b"".join(data[slice(*one)] for one in fragments)
-        for start, end in _across(fragments, extras(whole)):
-            parts += [data[position:start], bytes(end - start)]
-            position = end
+        for one, blank in _beside(whole, source.transfer_syntax, layout):
+            for start, end in _across(fragments, one):
+                parts += [data[position:start], bytes([blank]) * (end - start)]
+                position = end
     return [*parts, data[position : element.end]] if parts else None
 
 
-def _across(fragments: Iterable[Span], spans: list[Span]) -> Iterator[Span]:
-    """Find spans of a frame in its fragments."""
+def _beside(frame: bytes | memoryview, syntax: str, layout: Layout) -> list[tuple[Span, int]]:
+    """Return where a frame has bytes beside its picture, and what is to be written there."""
+    if syntax == codecs.RLE:
+        return beside_runs(frame, layout)
+    spans = after_deflated(frame) if syntax == codecs.DEFLATED_FRAMES else extras(frame)
+    return [(span, 0) for span in spans]
+
+
+def _across(fragments: Iterable[Span], span: Span) -> Iterator[Span]:
+    """Find a span of a frame in its fragments."""
     before = 0
     for start, end in fragments:
         size = end - start
-        for one, two in spans:
-            first, last = max(one - before, 0), min(two - before, size)
-            if first < last:
-                yield start + first, start + last
+        first, last = max(span[0] - before, 0), min(span[1] - before, size)
+        if first < last:
+            yield start + first, start + last
         before += size

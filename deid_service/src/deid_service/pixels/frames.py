@@ -23,13 +23,15 @@ _PIXEL_DATA: Final = 0x7FE00010
 _GE_BIG_ENDIAN_PIXELS: Final = "1.2.840.113619.5.2"
 
 
-def open_frames(source: Source) -> FrameReader:
+def open_frames(source: Source, *, cleared: bool = False) -> FrameReader:
     """Open the pixel data of an instance.
 
     Parameters
     ----------
     source : Source
         An instance, read.
+    cleared : bool
+        Whether cells come without the bits that are no part of the pixels.
 
     Returns
     -------
@@ -41,7 +43,7 @@ def open_frames(source: Source) -> FrameReader:
         ``pixels_not_decodable`` if there are none, if header and pixel data disagree, or if their form is one that
         nothing here reads: video, JPEG XL.
     """
-    return FrameReader(source)
+    return FrameReader(source, cleared=cleared)
 
 
 class FrameReader:
@@ -72,9 +74,12 @@ class FrameReader:
         The element that holds the pixels.
     swapped : int
         Native pixels in big endian byte order: bytes of the numbers that they are stored as. Otherwise 1.
+    cleared : bool
+        Whether cells come without the bits that are no part of the pixels.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, *, cleared: bool = False) -> None:
+        self.cleared = cleared
         self.layout = layout = layout_of(source)
         self.number, self.rows, self.columns = layout.number, layout.rows, layout.columns
         self.samples, self.planar, self.photometric = layout.samples, layout.planar, layout.photometric
@@ -141,7 +146,7 @@ class FrameReader:
         return self._value[index * size : (index + 1) * size]
 
     def cells(self, index: int) -> NDArray[Any]:
-        """Decode a frame to its cells: all bits allocated, also those that are no part of the pixels.
+        """Decode a frame to its cells: all bits allocated, also those that are no part of the pixels, if not `cleared`.
 
         Parameters
         ----------
@@ -162,6 +167,8 @@ class FrameReader:
             cells = self.layout.native_cells(self._slice, index)
         else:
             cells = codecs.decode(self.raw(index), self.layout, self.transfer_syntax)
+        if self.cleared:
+            cells = self.layout.cleared(cells)
         cells.flags.writeable = False
         return cells
 

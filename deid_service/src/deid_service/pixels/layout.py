@@ -219,6 +219,23 @@ class Layout:
             values = (values << left) >> right
         return values
 
+    def cleared(self, cells: NDArray[Any]) -> NDArray[Any]:
+        """Return cells without the bits that are no part of the pixels.
+
+        Parameters
+        ----------
+        cells : ndarray
+            Of this layout's `dtype`.
+
+        Returns
+        -------
+        ndarray
+            The same pixels; other bits are zero, above signed pixels they repeat the sign.
+        """
+        if self.floating or self.bits_allocated == 1:
+            return cells
+        return (self.values(cells) << (self.high_bit + 1 - self.bits_stored)).view(cells.dtype)
+
 
 def layout_of(source: Source) -> Layout:
     """Read the layout of an instance's pixels.

@@ -70,7 +70,9 @@ class Rewritten:
     regions: Regions
 
 
-def rewrite_pixels(source: Source, regions: Regions, transfer_syntax: str | None = None) -> Rewritten:
+def rewrite_pixels(
+    source: Source, regions: Regions, transfer_syntax: str | None = None, *, clear: bool = False
+) -> Rewritten:
     """Write the pixels of an instance with boxes blacked out, in another transfer syntax, or both.
 
     Parameters
@@ -82,6 +84,8 @@ def rewrite_pixels(source: Source, regions: Regions, transfer_syntax: str | None
     transfer_syntax : str, optional
         What to write: one of :data:`~deid_service.pixels.codecs.TARGETS`. By default that of the source, or one of
         :data:`LOSSLESS` if there is no encoder for it.
+    clear : bool
+        Whether all compressed frames are encoded anew without the bits that are no part of their pixels.
 
     Returns
     -------
@@ -94,11 +98,11 @@ def rewrite_pixels(source: Source, regions: Regions, transfer_syntax: str | None
         ``pixels_not_decodable``, ``pixels_not_maskable``, ``not_transcodable``, or ``verification_failed``.
     """
     target = transfer_syntax or source.transfer_syntax
-    if not regions and target == source.transfer_syntax:
+    if not regions and target == source.transfer_syntax and not clear:
         return Rewritten(target, {}, Regions())
-    reader = open_frames(source)
+    reader = open_frames(source, cleared=clear)
     changes = any(regions_within(reader, regions, index) for index in range(reader.number))
-    if not changes and target == source.transfer_syntax:
+    if not changes and target == source.transfer_syntax and not clear:
         return Rewritten(target, {}, Regions())
     black = Black(source, reader.layout, reader.decoded_photometric) if changes else None
     work = _Work(source, reader, regions if changes else Regions(), black)

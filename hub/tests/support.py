@@ -9,7 +9,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,9 @@ Permissions:
   - Users: [ada]
     Profiles: [Everything]
 """
+
+OPEN = "/services/pacs/api/v1/health"
+"""The one address that hands out nothing and leaves no line."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,8 @@ class Served:
     tokens: Tokens
     settings: GatewaySettings
     looped: Looped
+    answered: list[str] = field(default_factory=list)
+    """Numbers of all answers that handed something out, in order."""
 
     def get(self, path: str, user: dict[str, str] | None = None, **params: Any) -> httpx.Response:
         return self.client.get(path, headers=user or {}, params=params or None)
@@ -155,15 +160,30 @@ class Served:
         sessions = self.gateway.services.sessions
         cookie = create_signed_value(sessions.secret, SESSION_COOKIE, token).decode()
         form_token = sessions.form_token(Session(self.tokens.actors[token], token))
-        return Pages(self.url.replace("/api/v1/", "/admin/"), cookie, form_token)
+        return Pages(self.url.replace("/api/v1/", "/admin/"), cookie, form_token, self.note)
+
+    def note(self, answer: httpx.Response) -> None:
+        """Remember an answer that must have its audit line: all that hand something out but the open address."""
+        if answer.status_code < 400 and answer.request.method != "OPTIONS" and answer.url.path != OPEN:
+            self.answered.append(answer.headers["X-Request-Id"])
+
+    def check_audit(self) -> None:
+        """Make sure that each answer of this gateway has its line: whichever tests asked, whatever they were about."""
+        with psycopg.connect(self.settings.database_url) as connection:
+            lines = connection.execute(
+                "SELECT request_id FROM audit.event WHERE request_id = ANY(%s)", (self.answered,)
+            ).fetchall()
+        missing = set(self.answered) - {number for (number,) in lines}
+        assert not missing, f"{len(missing)} of {len(self.answered)} answers have no audit line"
 
 
 class Pages:
     """The pages of the administration, in somebody's browser."""
 
-    def __init__(self, url: str, cookie: str, form_token: str) -> None:
+    def __init__(self, url: str, cookie: str, form_token: str, note: Callable[[httpx.Response], None]) -> None:
         self.cookies, self.form_token = {SESSION_COOKIE: cookie}, form_token
-        self._client = httpx.Client(base_url=url, timeout=30, trust_env=False, cookies=self.cookies)
+        hooks = {"response": [note]}
+        self._client = httpx.Client(base_url=url, timeout=30, trust_env=False, cookies=self.cookies, event_hooks=hooks)
 
     def get(self, path: str = "", **more: Any) -> httpx.Response:
         return self._client.get(path, **more)
@@ -193,10 +213,14 @@ def serving(settings: GatewaySettings, authenticator: Any = None) -> Iterator[Se
     with Looped() as looped, httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
         gateway = looped.do(_make(Gateway, settings, tokens))
         looped.do(gateway.start())
+        served = Served(gateway, url, client, tokens, settings, looped)
+        client.event_hooks["response"].append(served.note)
         try:
-            yield Served(gateway, url, client, tokens, settings, looped)
+            yield served
         finally:
             looped.do(gateway.stop())
+        if served.answered:
+            served.check_audit()
 
 
 def image(

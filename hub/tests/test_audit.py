@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import psycopg
@@ -11,6 +12,7 @@ import pytest
 from hub.tests.support import gateway_settings, serving, until
 from rpacs_hub.audit import verify_audit
 from rpacs_hub.database import role_url
+from rpacs_hub.gateway.api import ROUTES
 
 
 def last_line(archive) -> dict:
@@ -170,3 +172,29 @@ def test_a_flood_of_strangers_is_counted_rather_than_kept(archive, tmp_path):
     *_, last = map(json.loads, settings.audit_log.read_text().splitlines())
     assert (last["count"], last["status"], last["decision"]) == (40, 401, "denied")
     assert last["why"] == ["40 more requests without a valid token within a minute."]
+
+
+def test_as_many_lines_as_requests(archive, tmp_path, new_base):
+    """Counted both ways: no request without its line, and no line without its request."""
+    uid = str(archive.ct[0].SOPInstanceUID)
+    base = new_base()
+    settings = gateway_settings(base, archive.served.settings.research_url, tmp_path)
+    with serving(settings) as served:
+        until(lambda: served.gateway.services.exporter, "the exporter")
+        ada, nora = served.tokens.add("ada"), served.tokens.add("nora")
+        answers = []
+        for route in ROUTES:
+            if route.action is None or route.streams:
+                continue
+            path = re.sub(r"\{\w+\}", uid, route.path)
+            for user in (ada, nora):
+                answers += [served.client.request(route.method, path, headers=user, json={}) for _ in range(2)]
+        answers += [served.get("nowhere", ada), served.get("search", None), served.get("health")]
+        with psycopg.connect(base.gateway) as connection:
+            lines = [json.loads(line) for (line,) in connection.execute("SELECT line FROM audit.event ORDER BY seq")]
+    assert len(answers) > 80
+    assert [line["request_id"] for line in lines] == [answer.headers["X-Request-Id"] for answer in answers[:-1]]
+    assert [line["status"] for line in lines] == [answer.status_code for answer in answers[:-1]]
+    file = [json.loads(line) for line in settings.audit_log.read_text().splitlines()]
+    assert file == lines
+    assert served.answered

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import sys
@@ -15,6 +16,8 @@ import psycopg
 
 from rpacs_hub.audit.chain import Head
 from rpacs_hub.audit.search import AuditFilter, read_events, write_csv, write_lines
+from rpacs_hub.audit.terminal import terminal_user
+from rpacs_hub.audit.verification import record_check
 from rpacs_hub.audit.verify import verify_audit
 from rpacs_hub.errors import SettingsError
 
@@ -43,6 +46,7 @@ def add_commands(commands: Any) -> None:
     search.add_argument("--since", type=_moment, metavar="DATE[THH:MM]", help="from then on (UTC if no zone is given)")
     search.add_argument("--until", type=_moment, metavar="DATE[THH:MM]", help="before then")
     search.add_argument("--containing", metavar="TEXT", help="whose line holds this text, for instance a UID")
+    search.add_argument("--identifier", metavar="UID", help="whose line names this identifier")
     search.add_argument("--limit", type=_positive, default=100, metavar="N", help="at most so many (default: 100)")
     search.add_argument("--json", action="store_true", help="JSON lines instead of CSV")
     search.set_defaults(run=_search)
@@ -97,6 +101,7 @@ def _search(arguments: argparse.Namespace) -> int:
         since=arguments.since,
         until=arguments.until,
         containing=arguments.containing,
+        identifier=arguments.identifier,
         limit=arguments.limit,
     )
     statement, values = wanted.statement()
@@ -118,7 +123,12 @@ def _verify(arguments: argparse.Namespace) -> int:
         result = verify_audit(None, files, noted=arguments.noted, progress=_progress())
     else:
         with _connect() as connection:
+            started = datetime.now(UTC)
             result = verify_audit(connection, files, noted=arguments.noted, progress=_progress())
+            # The page of the audit tells of this check too, where a gateway has made its table.
+            with contextlib.suppress(psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
+                places = "table and file" if files else "table"
+                record_check(connection, result, started=started, asked_by=terminal_user(), places=places)
     where = "the file" if arguments.no_database else "the table and the file" if files else "the table"
     for finding in result.findings:
         print(finding)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TextIO
 
-__all__ = ["COLUMNS", "AuditFilter", "read_events", "write_csv", "write_lines"]
+__all__ = ["COLUMNS", "AuditFilter", "csv_head", "csv_row", "read_events", "write_csv", "write_lines"]
 
 COLUMNS = (
     "seq",
@@ -52,7 +53,9 @@ class AuditFilter:
     since, until
         From this moment on, and before that one.
     containing
-        A text that the line holds, for instance a UID.
+        A text that the line holds.
+    identifier
+        A UID or another identifier that the line names, the whole of it.
     before
         Only lines with a smaller number: the next page.
     limit
@@ -66,11 +69,21 @@ class AuditFilter:
     since: datetime | None = None
     until: datetime | None = None
     containing: str | None = None
+    identifier: str | None = None
     before: int | None = None
     limit: int = 100
 
     def statement(self) -> tuple[str, list[Any]]:
         """Return a SELECT of lines with its parameters, the newest first."""
+        where, values = self._where()
+        return f"SELECT line FROM audit.event{where} ORDER BY seq DESC LIMIT %s", [*values, self.limit]  # noqa: S608
+
+    def count_statement(self) -> tuple[str, list[Any]]:
+        """Return a SELECT of how many lines there are, whatever the limit, and the highest number, with parameters."""
+        where, values = self._where()
+        return f"SELECT count(*), coalesce(max(seq), 0) FROM audit.event{where}", values  # noqa: S608
+
+    def _where(self) -> tuple[str, list[Any]]:
         conditions: list[str] = []
         values: list[Any] = []
         for condition, value in (
@@ -81,14 +94,18 @@ class AuditFilter:
             ("time >= %s", self.since),
             ("time < %s", self.until),
             ("strpos(line, %s) > 0", self.containing),
+            # As it stands in the line: in quotes, so that 1.2.3 does not find 1.2.34.
+            (
+                "strpos(line, %s) > 0",
+                None if self.identifier is None else json.dumps(self.identifier, ensure_ascii=False),
+            ),
             ("seq < %s", self.before),
         ):
             if value is not None:
                 conditions.append(condition)
                 values.append(value)
-        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
         # Every condition is one of those above; the values travel apart.
-        return f"SELECT line FROM audit.event{where} ORDER BY seq DESC LIMIT %s", [*values, self.limit]  # noqa: S608
+        return f" WHERE {' AND '.join(conditions)}" if conditions else "", values
 
 
 def write_csv(events: Iterable[dict[str, Any]], file: TextIO) -> int:
@@ -106,13 +123,34 @@ def write_csv(events: Iterable[dict[str, Any]], file: TextIO) -> int:
     int
         How many there were.
     """
-    rows = csv.writer(file)
-    rows.writerow(COLUMNS)
+    file.write(csv_head())
     number = 0
     for event in events:
-        rows.writerow([_cell(event.get(name)) for name in COLUMNS])
+        file.write(csv_row(event))
         number += 1
     return number
+
+
+def csv_head() -> str:
+    """Return the first line of a table of audit lines, as CSV (RFC 4180)."""
+    return _csv_line(COLUMNS)
+
+
+def csv_row(event: dict[str, Any]) -> str:
+    """Return an audit line as CSV. What a spreadsheet would take for a formula begins with an apostrophe.
+
+    Parameters
+    ----------
+    event
+        A line, read from JSON.
+    """
+    return _csv_line([_cell(event.get(name)) for name in COLUMNS])
+
+
+def _csv_line(cells: Iterable[Any]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer).writerow(cells)
+    return buffer.getvalue()
 
 
 def write_lines(lines: Iterable[str], file: TextIO) -> int:

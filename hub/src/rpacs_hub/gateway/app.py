@@ -20,7 +20,7 @@ from tornado.httpserver import HTTPServer
 
 from rpacs_hub._orthanc import Orthanc
 from rpacs_hub._quiet import quiet_pydicom
-from rpacs_hub.audit import AuditWriter, Refusals
+from rpacs_hub.audit import AuditWriter, Refusals, Verifier
 from rpacs_hub.errors import HubError
 from rpacs_hub.exports import Exporter
 from rpacs_hub.gateway._exchange import Route
@@ -65,6 +65,7 @@ class Services:
     sessions: Sessions
     viewer_addresses: ViewerAddresses
     positions: Positions
+    verifier: Verifier
     exporter: Exporter | None = None
 
     async def database_answers(self) -> bool:
@@ -118,6 +119,7 @@ class Gateway:
             sessions=Sessions(settings, authenticator, hub_oauth(settings)),
             viewer_addresses=ViewerAddresses(pool),
             positions=Positions(),
+            verifier=Verifier(settings.database_url, settings.audit_log),
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._server: HTTPServer | None = None
@@ -157,6 +159,7 @@ class Gateway:
         if self._server is not None:
             await self._server.close_all_connections()
         await self._write_refusals(now=True)
+        await self.services.verifier.close()
         self.services.renderer.close()
         self.services.audit.close()
         await self.services.authenticator.close()

@@ -7,6 +7,7 @@ import json
 import sys
 from typing import Any
 
+import psycopg
 import pytest
 
 from hub.tests.support import PERMISSIONS, gateway_settings, serving, until
@@ -51,7 +52,7 @@ def test_what_is_in_force(terminal):
     assert terminal("show") == PERMISSIONS
 
 
-def test_a_change_is_previewed_applied_and_taken_back(terminal, tmp_path, monkeypatch):
+def test_a_change_is_previewed_applied_and_taken_back(archive, terminal, tmp_path, monkeypatch):
     new = tmp_path / "new.yaml"
     new.write_text(WIDER)
     effect = (
@@ -72,6 +73,11 @@ def test_a_change_is_previewed_applied_and_taken_back(terminal, tmp_path, monkey
     assert terminal.path.read_text() == PERMISSIONS
     out = terminal("apply", new, *people, "--why", "study 7", "--yes")
     assert out.startswith(effect)
+    with psycopg.connect(archive.base.gateway) as connection:
+        (line,) = connection.execute("SELECT line FROM audit.event ORDER BY seq DESC LIMIT 1").fetchone()
+    line = json.loads(line)
+    assert (line["action"], line["decision"], line["reason"]) == ("change_permissions", "allowed", "study 7")
+    assert (line["identifiers"], line["user"].endswith("(terminal)")) == ([str(terminal.path)], True)
     assert terminal.path.read_text() == WIDER
     newest = terminal("versions").splitlines()
     assert len(newest) == before + 1

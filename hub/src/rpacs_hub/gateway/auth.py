@@ -7,7 +7,7 @@ import os
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 from urllib.parse import quote
 
@@ -22,6 +22,7 @@ __all__ = ["Authenticator", "HubAuthenticator", "bearer_token"]
 _TOKEN = re.compile(r"[A-Za-z0-9_\-.~+/]{8,512}=*")
 _HINT = "Send the header 'Authorization: token <your Hub token>'; on the Hub, rpacs.connect() does."
 _REMEMBERED = 10_000
+_PAGES = "application/jupyterhub-pagination+json"
 
 
 class Authenticator(Protocol):
@@ -57,6 +58,16 @@ class Authenticator(Protocol):
             404 where the Hub has no such user.
         HubUnavailable
             There is no telling at the moment.
+        """
+        ...
+
+    async def everybody(self, token: str) -> Sequence[Actor]:
+        """Return everybody on the Hub with her groups, as an administrator may ask with her own token.
+
+        Raises
+        ------
+        HubUnavailable
+            The Hub does not tell.
         """
         ...
 
@@ -144,6 +155,24 @@ class HubAuthenticator:
         """Return a user as the Hub knows her; see `Authenticator`."""
         return await self._remembered(b"person " + name.encode("utf-8", "replace"), lambda: self._look_up(name))
 
+    async def everybody(self, token: str) -> Sequence[Actor]:
+        """Return everybody on the Hub; see `Authenticator`."""
+        found: list[Actor] = []
+        offset: int | None = 0
+        while offset is not None:
+            page = await self._get(f"/users?offset={offset}", token, accept=_PAGES)
+            answer = page.json() if page.status_code == 200 else {}
+            users = answer.get("items", [{}])
+            if any("groups" not in user for user in users):
+                raise HubUnavailable(
+                    f"JupyterHub does not tell who there is (status {page.status_code}).", "Sign in again."
+                )
+            for user in users:
+                groups = frozenset(str(group) for group in user["groups"] or ())
+                found.append(Actor(str(user["name"]), groups, self._admin_group in groups))
+            offset = (answer["_pagination"]["next"] or {}).get("offset")
+        return found
+
     async def _remembered(self, key: bytes, ask: Callable[[], Awaitable[Actor]], *, fresh: bool = False) -> Actor:
         known = None if fresh else self._known.get(key)
         if known is not None and known[0] > time.monotonic():
@@ -171,9 +200,9 @@ class HubAuthenticator:
         groups = frozenset(str(group) for group in model["groups"] or ())
         return Actor(name, groups, self._admin_group in groups)
 
-    async def _get(self, path: str, token: str) -> httpx.Response:
+    async def _get(self, path: str, token: str, accept: str = "application/json") -> httpx.Response:
         try:
-            return await self._client.get(path, headers={"Authorization": f"token {token}"})
+            return await self._client.get(path, headers={"Authorization": f"token {token}", "Accept": accept})
         except httpx.HTTPError as error:
             raise HubUnavailable(
                 f"JupyterHub does not answer ({type(error).__name__}), so nobody can be recognised.",

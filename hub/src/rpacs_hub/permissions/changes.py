@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import dicom_query
+from rpacs_hub.permissions._words import come_by
 from rpacs_hub.permissions.paths import PathPattern
 from rpacs_hub.permissions.profiles import Permissions, Profile
 
-__all__ = ["changes", "holders", "paths_of", "sight"]
+__all__ = ["changes", "come_by", "holders", "paths_of", "sight"]
 
 
 def sight(profile: Profile) -> str:

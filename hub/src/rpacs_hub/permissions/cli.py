@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import json
 import os
-import pwd
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -15,10 +14,11 @@ from typing import Any
 
 import psycopg_pool
 
+from rpacs_hub.audit.terminal import at_terminal, terminal_user
 from rpacs_hub.errors import PermissionsNotSaved, SettingsError
 from rpacs_hub.index import Index, Level, Visible
 from rpacs_hub.permissions.changes import holders, paths_of, sight
-from rpacs_hub.permissions.decide import Actor
+from rpacs_hub.permissions.decide import Action, Actor
 from rpacs_hub.permissions.explanation import Explanation, explain
 from rpacs_hub.permissions.preview import Preview, preview
 from rpacs_hub.permissions.profiles import Permissions, parse_permissions
@@ -219,7 +219,10 @@ async def _apply(arguments: argparse.Namespace, store: PermissionsStore, index: 
     _print_preview(await _preview_of(arguments, store, index, text))
     if not _agreed(arguments):
         return 1
-    _print_saved(await store.save(text, expected=store.state.found_digest, who=_who(), why=arguments.why))
+    expected = store.state.found_digest
+    with at_terminal(Action.CHANGE_PERMISSIONS, [store.name], arguments.why):
+        made = await store.save(text, expected=expected, who=terminal_user(), why=arguments.why)
+    _print_saved(made)
     return 0
 
 
@@ -229,7 +232,9 @@ async def _roll_back(arguments: argparse.Namespace, store: PermissionsStore, ind
     if not _agreed(arguments):
         return 1
     expected = store.state.found_digest
-    _print_saved(await store.roll_back(old.number, expected=expected, who=_who(), why=arguments.why))
+    with at_terminal(Action.CHANGE_PERMISSIONS, [store.name], arguments.why):
+        made = await store.roll_back(old.number, expected=expected, who=terminal_user(), why=arguments.why)
+    _print_saved(made)
     return 0
 
 
@@ -306,13 +311,3 @@ def _read(name: str) -> str:
     except UnicodeDecodeError:
         parse_permissions(data)  # says where
         raise
-
-
-def _who() -> str:
-    name = os.environ.get("SUDO_USER")
-    if not name:
-        try:
-            name = pwd.getpwuid(os.getuid()).pw_name
-        except KeyError:
-            name = str(os.getuid())
-    return f"{name} (terminal)"

@@ -53,6 +53,7 @@ class Action(enum.StrEnum):
     ORTHANC = "orthanc"
     SIGN_IN = "sign_in"
     ADMIN_VIEW = "admin_view"
+    CHANGE_PERMISSIONS = "change_permissions"
     UNKNOWN = "unknown"
 
 

@@ -10,3 +10,12 @@ document.addEventListener("submit", (event) => {
 window.addEventListener("pageshow", () => {
   for (const form of document.forms) delete form.dataset.sent;
 });
+
+// The numbers beside a text follow it. Tab leaves the field, as everywhere: indenting is left to the space bar.
+const gutter = document.getElementById("gutter");
+gutter?.nextElementSibling.addEventListener("input", (event) => {
+  const lines = event.target.value.split("\n").length + 4;
+  if (lines === event.target.rows) return;
+  event.target.rows = lines;
+  gutter.textContent = Array.from({ length: lines }, (_, line) => `${line + 1}\n`).join("");
+});

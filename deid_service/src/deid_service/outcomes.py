@@ -61,7 +61,7 @@ class FoundBoxes:
     Attributes
     ----------
     rule : str
-        ``Manual``, ``Catalogue``, ``UltrasoundRegions`` or ``OCR``.
+        ``Manual``, ``Catalogue``, ``UltrasoundRegions`` or ``OCR``; or ``Text left``.
     frame : int or None
         Index of the frame, counted from 0; None for every frame.
     boxes : tuple of Box
@@ -71,6 +71,13 @@ class FoundBoxes:
     rule: str
     frame: int | None
     boxes: tuple[Box, ...]
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Return an entry for each box: [left, top, right, bottom], frames counted from 1."""
+        frame = "every" if self.frame is None else self.frame + 1
+        return [
+            {"rule": self.rule, "frame": frame, "box": [box.left, box.top, box.right, box.bottom]} for box in self.boxes
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +98,8 @@ class PixelReport:
         How often the finished copy was looked at.
     second_look : str
         ``not made``; ``nothing found`` if a search found no text to begin with; ``nothing left``; or ``text left``.
+    left : tuple of FoundBoxes
+        Where the last look still saw text, which held the instance back; their rule is ``Text left``.
     """
 
     suspected: bool
@@ -100,21 +109,15 @@ class PixelReport:
     frames_masked: int = 0
     looks: int = 0
     second_look: str = "not made"
+    left: tuple[FoundBoxes, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return it for a report: boxes as [left, top, right, bottom], frames counted from 1."""
         return {
             "suspected": self.suspected,
             "reason": self.reason,
-            "boxes": [
-                {
-                    "rule": one.rule,
-                    "frame": "every" if one.frame is None else one.frame + 1,
-                    "box": [box.left, box.top, box.right, box.bottom],
-                }
-                for one in self.found
-                for box in one.boxes
-            ],
+            "boxes": [entry for one in self.found for entry in one.as_json()],
+            "left": [entry for one in self.left for entry in one.as_json()],
             "frames": self.frames,
             "frames_masked": self.frames_masked,
             "second_look": self.second_look,

@@ -35,7 +35,8 @@ from deid_service.pipeline.outcomes import QuarantineReason
 from deid_service.pipeline.rules_file import RulesFile, RulesInForce
 from deid_service.pipeline.send import CleanCopy, send_clean_copies
 from deid_service.pipeline.troubles import Gate, Troubles
-from deid_service.pipeline.worker import Worker, _clean
+from deid_service.pipeline.worker import _OCR_ATTEMPTS, Worker, _clean
+from deid_service.pixels.ocr import engine
 from deid_service.rules import default_rules_path
 from deid_service.settings import Settings
 from tests.bench.memory import write_multi_frame
@@ -196,6 +197,32 @@ def test_a_batch_that_takes_long_is_closed_and_the_rest_left_to_others(
     result = worker._work(ids, rules.in_force, attempt=0)
     assert (result.done, result.unbegun, result.left) == (ids[:1], ids[1:], [])
     deployment.wait(lambda: deployment.research.count() == 1, "what is finished did not arrive")
+
+
+def test_an_ocr_engine_that_fails_is_asked_again_before_the_quarantine(
+    client, deployment, make_instance, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setenv("RPACS_OCR_THREADS", "many")
+    engine.cache_clear()
+    deployment.upload(make_instance(BurnedInAnnotation="YES"), make_instance(number=2))
+    ocr = "ScopeToForward: {Labels: ALL}\nTransformations:\n  - Scope: {Labels: ALL}\n"
+    (tmp_path / "rules.yaml").write_text(f"{ocr}    RemoveBurnedInAnnotations: {{Type: OCR}}\n")
+    rules = RulesFile(tmp_path / "rules.yaml", PseudonymKey(bytes(range(32))))
+    rules.refresh()
+    worker = Worker(
+        client(deployment.ingest.url), client(deployment.research.url, "research Orthanc"), rules, Troubles()
+    )
+    ids = deployment.ingest.get("/instances")
+    try:
+        result = worker._work(ids, rules.in_force, attempt=0)
+        assert len(result.left) == len(result.done) == 1
+        assert not result.quarantined
+        assert "RPACS_OCR_THREADS" in caplog.text
+        assert "Doe" not in caplog.text
+        result = worker._work(result.left, rules.in_force, attempt=_OCR_ATTEMPTS)
+        assert [one.reason for one in result.quarantined.values()] == ["ocr_failed"]
+    finally:
+        engine.cache_clear()
 
 
 def test_refusal_is_a_reason_for_quarantine():

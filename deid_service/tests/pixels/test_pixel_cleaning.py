@@ -18,6 +18,7 @@ from pydicom.sequence import Sequence
 from deid_service import Cleaned, Deidentifier, PseudonymKey, Refused, load_rules
 from deid_service.cli import main
 from deid_service.errors import CleaningStoppedError
+from deid_service.pixels.boxes import Box
 from deid_service.pixels.ocr import engine
 from deid_service.wire import read
 
@@ -152,6 +153,11 @@ def test_text_beside_the_boxes_holds_the_instance_back(picture: Picture) -> None
     assert "ustermann" not in refusal.value.message.lower()
     assert refusal.value.pixels is not None
     assert refusal.value.pixels.second_look == "text left"
+    (left,) = refusal.value.pixels.left
+    assert (left.rule, left.frame) == ("Text left", 0)
+    (entry,) = refusal.value.pixels.as_json()["left"]
+    assert (entry["rule"], entry["frame"]) == ("Text left", 1)
+    assert Box(16, 30, 200, 50).meets(Box(*entry["box"]))
     unchecked = cleaned(f"{rule}\nSuspectedPixels: PassUnchecked", data)
     assert (frames(unchecked.data)[0, :10, :21] == 0).all()
     assert (frames(unchecked.data) == 250).any()

@@ -124,6 +124,8 @@ def test_text_that_is_left_is_pointed_at_and_read_only_if_asked_for(picture: Pic
     assert not frame.after[:10, :10].any()
     assert (frame.after == 250).any()
     assert "ustermann" not in (shown._repr_html_() + repr(shown) + repr(shown.frames)).lower()
+    assert shown.report is not None
+    assert [(one.frame, one.boxes) for one in shown.report.left] == [(1, tuple(box.box for box in frame.left))]
     read = show_pixels(data, given, show_values=True)
     assert "ustermann" in " ".join(one.text or "" for one in read.frames[0].left).lower()
     assert "ustermann" in read._repr_html_().lower()

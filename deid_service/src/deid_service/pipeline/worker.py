@@ -47,6 +47,8 @@ _log = logging.getLogger("deid_service.pipeline")
 _SEND_BYTES = 64 * 2**20
 # An ingest Orthanc that is well but cannot read one file is given this many tries over some minutes.
 _READ_ATTEMPTS = 8
+# An OCR engine that is throttled, unreachable or out of memory may be well again in some minutes.
+_OCR_ATTEMPTS = 12
 # To look for text takes minutes where a header is cleaned in milliseconds. A batch that has taken so long is closed:
 # what is finished arrives, and what has not begun goes back into the queue, for whoever has time.
 _BATCH_SECONDS = 30.0
@@ -208,6 +210,10 @@ class Worker:
             except CleaningStoppedError:
                 todo.insert(0, orthanc_id)
                 break
+            if isinstance(outcome, QuarantineReason) and outcome.reason == "ocr_failed" and attempt < _OCR_ATTEMPTS:
+                _log.warning("instance %s is put off: %s", orthanc_id, outcome.message)
+                result.left.append(orthanc_id)
+                continue
             if isinstance(outcome, QuarantineReason):
                 outcome = replace(outcome, kind=kind_of(original))
             del original

@@ -38,6 +38,7 @@ _LOG = logging.getLogger(__name__)
 _SLOW_SECONDS: Final = 10.0
 _LOOKS: Final = 3
 _DEFAULT_ENGINE: Final = "local"
+_LEFT: Final = "Text left"
 # One at a time in a process: an engine holds some hundred megabytes while it reads.
 _reading = threading.Lock()
 
@@ -225,6 +226,8 @@ class PixelWork:
         )
         if self._rules.engine is None or looks == _LOOKS:
             number = sum(map(len, left.values()))
+            places = (FoundBoxes(_LEFT, frame, tuple(word.box for word in words)) for frame, words in left.items())
+            self.report = replace(self.report, left=tuple(places))
             raise Refused(
                 "text_left_in_pixels",
                 f"text is left in {len(left)} of {frames.number} frames, in {number} places",

@@ -7,8 +7,8 @@ frame has several views, and whoever looks for text looks at all of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from pydicom import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.pixels.processing import apply_color_lut, convert_color_space
 
+from deid_service.pixels.functional_groups import frame_displays
 from deid_service.wire import Source
 
 __all__ = ["Appearance", "View", "views"]
@@ -62,16 +63,24 @@ class Appearance:
         Colours of a PALETTE COLOR image.
     palette_first : int
         Stored value of the first entry.
+    windows_by_frame : mapping of (int or None) to tuple of (float, float)
+        Windows in functional groups, by frame from 0; under None those of frames that are not in it.
     """
 
     photometric: str = "MONOCHROME2"
     windows: tuple[tuple[float, float], ...] = ()
     palette: Picture | None = None
     palette_first: int = 0
+    windows_by_frame: Mapping[int | None, tuple[tuple[float, float], ...]] = field(default_factory=dict)
+
+    def at(self, frame: int) -> Appearance:
+        """Return how one frame, counted from 0, is to be shown."""
+        windows = self.windows_by_frame.get(frame, self.windows_by_frame.get(None))
+        return replace(self, windows=windows) if windows else self
 
     @classmethod
     def of(cls, header: Dataset, photometric: str | None = None) -> Appearance:
-        """Read it from a header.
+        """Read it from a header; functional groups are left aside.
 
         Parameters
         ----------
@@ -91,7 +100,7 @@ class Appearance:
 
     @classmethod
     def of_source(cls, source: Source, photometric: str | None = None) -> Appearance:
-        """Read it from an instance.
+        """Read it from an instance, with what functional groups say of its frames.
 
         Parameters
         ----------
@@ -103,7 +112,7 @@ class Appearance:
         Returns
         -------
         Appearance
-            As by :meth:`of`.
+            As by :meth:`of`; :meth:`at` has that of a frame.
         """
         # Windows, rescale and palette are all of group 0028; a sequence among them could be unreadable.
         head = b"".join(
@@ -112,7 +121,17 @@ class Appearance:
             if element.tag >> 16 == _IMAGE and element.items is None
         )
         header = read_dataset(BytesIO(head), not source.encoding.explicit, source.encoding.little)
-        return cls.of(header, photometric)
+        whole = cls.of(header, photometric)
+        slope, intercept = _rescale(header)
+        by_frame = {
+            frame: _in_stored_values(
+                one.windows,
+                slope if one.slope is None else one.slope,
+                intercept if one.intercept is None else one.intercept,
+            )
+            for frame, one in frame_displays(source).items()
+        }
+        return replace(whole, windows_by_frame=by_frame)
 
 
 def views(frame: NDArray[Any], appearance: Appearance) -> Iterator[View]:
@@ -227,13 +246,27 @@ def _alike(one: Picture, other: Picture) -> bool:
 def _windows(header: Dataset) -> tuple[tuple[float, float], ...]:
     try:
         centres, widths = _numbers(header.get("WindowCenter")), _numbers(header.get("WindowWidth"))
-        slope, intercept = float(header.get("RescaleSlope") or 1), float(header.get("RescaleIntercept") or 0)
     except (TypeError, ValueError):
         return ()
+    pairs = zip(centres, widths, strict=False)
+    return _in_stored_values(tuple((centre, width) for centre, width in pairs if width > 0), *_rescale(header))
+
+
+def _rescale(header: Dataset) -> tuple[float, float]:
+    """Return slope and intercept; a slope of 0, which has no inverse, if they are malformed."""
+    try:
+        slope = header.get("RescaleSlope")
+        return 1.0 if slope in (None, "") else float(slope), float(header.get("RescaleIntercept") or 0)
+    except (TypeError, ValueError):
+        return 0.0, 0.0
+
+
+def _in_stored_values(
+    windows: tuple[tuple[float, float], ...], slope: float, intercept: float
+) -> tuple[tuple[float, float], ...]:
     if slope == 0:
         return ()
-    pairs = zip(centres, widths, strict=False)
-    return tuple(((centre - intercept) / slope, abs(width / slope)) for centre, width in pairs if width > 0)
+    return tuple(((centre - intercept) / slope, abs(width / slope)) for centre, width in windows)
 
 
 def _numbers(value: Any) -> list[float]:

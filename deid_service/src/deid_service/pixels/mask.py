@@ -4,8 +4,9 @@ Black is what is shown as black, as far as the header of an image tells:
 
 - MONOCHROME2 and MONOCHROME1: the end of the range of stored values (Bits Stored, Pixel Representation) that is shown
   darkest. Which end that is depends on the photometric interpretation, on a Presentation LUT Shape of INVERSE, on a
-  negative Rescale Slope and on Modality and VOI LUTs that fall. Windows only ever rise. Pixel Padding Value is left
-  aside: what a viewer takes for padding is background.
+  negative Rescale Slope (of the image or, in functional groups, of its frames) and on Modality and VOI LUTs that fall.
+  Windows only ever rise. Pixel Padding Value is left aside: what a viewer takes for padding is background. An image of
+  whose frames some are turned round and others are not is refused.
 - RGB: 0. YBR: no luminance, chrominance in the middle. CMYK: full black.
 - PALETTE COLOR: the darkest entry of the palette. A palette without an entry darker than a tenth of full brightness has
   no black; such images are refused.
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 
 from deid_service.errors import Refused
 from deid_service.pixels.boxes import Box
+from deid_service.pixels.functional_groups import frame_displays
 from deid_service.pixels.layout import Layout
 from deid_service.pixels.palette import read_palette
 from deid_service.wire import DEFAULT_CHARACTER_SET, Element, Source, decode
@@ -64,7 +66,7 @@ class Black:
         middle = 1 << (layout.bits_stored - 1)
         match photometric:
             case "MONOCHROME1" | "MONOCHROME2":
-                self._inverted = _inverted(source, photometric)
+                self._inverted = _inverted(source, photometric, layout.number)
                 low, high = (-middle, middle - 1) if layout.signed else (0, highest)
                 values = [high if self._inverted else low]
             case "PALETTE COLOR":
@@ -192,18 +194,32 @@ def inside(shape: tuple[int, ...], boxes: Sequence[Box]) -> NDArray[np.bool_]:
     return found
 
 
-def _inverted(source: Source, photometric: str) -> bool:
+def _inverted(source: Source, photometric: str, number: int) -> bool:
     """Tell whether high values are shown dark (PS3.3 C.7.6.3.1.2, C.11.1, C.11.2 and C.11.6)."""
     inverted = photometric == "MONOCHROME1"
     for element in source.elements:
         if element.tag == _PRESENTATION_LUT_SHAPE:
             # Where an image has it, it repeats what the photometric interpretation says (PS3.3 C.8.11.3).
             inverted = inverted or _text(source, element) == "INVERSE"
+    slope = 1.0
     for element in source.elements:
-        falls = element.tag == _RESCALE_SLOPE and _text(source, element).startswith("-")
-        if falls or (element.tag in _LOOKUP_TABLES and _falls(source, element)):
+        if element.tag == _RESCALE_SLOPE and _text(source, element).startswith("-"):
+            slope = -1.0
+        elif element.tag in _LOOKUP_TABLES and _falls(source, element):
             inverted = not inverted
-    return inverted
+    return inverted != _frames_fall(source, number, slope)
+
+
+def _frames_fall(source: Source, number: int, slope: float) -> bool:
+    """Tell whether the rescale of all frames, that of the image where they have none, makes what is bright dark."""
+    displays = frame_displays(source)
+    falls = {slope < 0} if not displays else set()
+    for index in range(number if displays else 0):
+        own = displays.get(index, displays.get(None))
+        falls.add((slope if own is None or own.slope is None else own.slope) < 0)
+    if len(falls) > 1:
+        raise Refused("pixels_not_maskable", "some frames are shown the other way round than others")
+    return falls.pop()
 
 
 def _text(source: Source, element: Element) -> str:

@@ -327,28 +327,28 @@ class _Looking:
         """Show the frames that are wanted, or that tell most."""
         if not self.number:
             return ()
-        left = self._text_left()
+        left = {one.frame or 0: one.boxes for one in (self._report.left if self._report else ())}
         if wanted is None:
             wanted = _telling(self.number, self._regions, left, most)
         return tuple(self._frame(index, left.get(index, ())) for index in wanted)
 
-    def _frame(self, index: int, left: Sequence[Word]) -> ShownFrame:
+    def _frame(self, index: int, left: Sequence[Box]) -> ShownFrame:
         before = self._before.decode(index)
         after = self._result(index)
         if after is not None and self._is_alike(before, after):
             # Stretched together, so that equal values look equal.
-            both = self._picture(np.concatenate([before, after]), self._appearance)
+            both = self._picture(np.concatenate([before, after]), self._appearance.at(index))
             pictures: tuple[Picture, Picture | None] = both[: len(before)], both[len(before) :]
         else:
-            shown = None if after is None else self._picture(after, self._appearance_after)
-            pictures = self._picture(before, self._appearance), shown
+            shown = None if after is None else self._picture(after, self._appearance_after.at(index))
+            pictures = self._picture(before, self._appearance.at(index)), shown
         boxes = tuple(
             ShownBox(one.rule, box)
             for one in (self._report.found if self._report else ())
             if one.frame in (None, index)
             for box in one.boxes
         )
-        return ShownFrame(index, *pictures, boxes, tuple(ShownBox("Text left", word.box) for word in left))
+        return ShownFrame(index, *pictures, boxes, tuple(ShownBox("Text left", box) for box in left))
 
     def _is_alike(self, before: NDArray[Any], after: NDArray[Any]) -> bool:
         if self._after is not None and self._after.decoded_photometric != self._before.decoded_photometric:
@@ -380,21 +380,6 @@ class _Looking:
         assert first is not None
         return first.image
 
-    def _text_left(self) -> Mapping[int, Sequence[Word]]:
-        """Find where text was left, as a refusal does not say it."""
-        refused = isinstance(self._outcome, Refused) and self._outcome.reason_code == "text_left_in_pixels"
-        if not refused:
-            return {}
-        from deid_service.pixels.ocr import OcrError, engine
-        from deid_service.pixels.ocr.search import second_look
-
-        copy = _AsMasked(self._source, self._before, self._regions)
-        try:
-            return second_look(copy, engine("local"), self._seeds(), self._appearance, self._regions)
-        except OcrError as error:
-            self.problem = f"where text is left cannot be told: {error}"
-            return {}
-
     def with_values(self, shown: Sequence[ShownFrame], deidentifier: Deidentifier) -> tuple[ShownFrame, ...]:
         """Have the shown frames read once more, and say what stands in each box."""
         from deid_service.pixels.ocr import engine
@@ -405,7 +390,7 @@ class _Looking:
         seeds = prepared_seeds(self._seeds())
         found = []
         for frame in shown:
-            words = text_in_frame(self._before.decode(frame.index), reader, seeds, self._appearance)
+            words = text_in_frame(self._before.decode(frame.index), reader, seeds, self._appearance.at(frame.index))
             boxes, left = (
                 tuple(ShownBox(one.rule, one.box, _text_in(one.box, words)) for one in group)
                 for group in (frame.boxes, frame.left)
@@ -423,22 +408,6 @@ class _Looking:
         return seeds_of(identifiers_of(self._source))
 
 
-class _AsMasked:
-    """Frames as they are after masking, for whoever looks for text."""
-
-    def __init__(self, source: Source, frames: FrameReader, regions: Regions) -> None:
-        self._source = source
-        self._frames = frames
-        self._regions = regions
-        self.number = frames.number
-
-    def raw(self, index: int) -> bytes | memoryview:
-        return self._frames.raw(index)
-
-    def decode(self, index: int) -> NDArray[Any]:
-        return _masked(self._source, self._frames, self._regions, index)
-
-
 def _masked(source: Source, frames: FrameReader, regions: Regions, index: int) -> NDArray[Any]:
     black = Black(source, frames.layout, frames.decoded_photometric)
     return frames.layout.values(black.apply(frames.cells(index), regions.of(index)))
@@ -451,11 +420,11 @@ def _regions(report: PixelReport | None) -> Regions:
     return regions
 
 
-def _telling(number: int, regions: Regions, left: Mapping[int, Sequence[Word]], most: int) -> list[int]:
+def _telling(number: int, regions: Regions, left: Mapping[int, Sequence[Box]], most: int) -> list[int]:
     """Choose the frames to show."""
     groups: dict[tuple[Box, ...], int] = {}
     for index in sorted(left or (index for index, boxes in regions.by_frame.items() if boxes)):
-        groups.setdefault((*regions.of(index), *(word.box for word in left.get(index, ()))), index)
+        groups.setdefault((*regions.of(index), *left.get(index, ())), index)
     chosen = list(groups.values()) or sorted({0, number // 2, number - 1})
     if len(chosen) <= most:
         return chosen

@@ -166,7 +166,7 @@ def _over_frames(
             carried, part = _carried(frame, before)
             words = tuple(carried)
             if part is not None:
-                words += text_in_frame(frame, engine, wanted, appearance, boxes, part, words, again=again)
+                words += text_in_frame(frame, engine, wanted, appearance.at(index), boxes, part, words, again=again)
             known[key] = words
             before = frame, words
             there = [one.word.box for one in seen]

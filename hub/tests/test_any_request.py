@@ -33,6 +33,7 @@ SPEC = yaml.safe_load((files("rpacs_hub.gateway") / "openapi.yaml").read_text())
 OPERATIONS = {
     operation.definition.raw["operationId"]: operation
     for operation in (found.ok() for found in schemathesis.openapi.from_dict(SPEC).get_all_operations())
+    if operation.definition.raw.get("tags") != ["admin"]  # which no token opens
 }
 NOT_OFFERED = {"upsSearch", "upsCreate"}
 CHECKS = [
@@ -157,7 +158,7 @@ def test_any_request_gets_an_answer_that_is_described_and_ones_own(table: Table,
     )
 
     @settings(
-        max_examples=24,
+        max_examples=12,
         phases=[Phase.generate],  # to find the smallest such request would take long; each is told as it was sent
         derandomize=True,
         database=None,
@@ -174,7 +175,8 @@ def test_any_request_gets_an_answer_that_is_described_and_ones_own(table: Table,
         assert answer.status_code < 500 or (answer.status_code == 501 and operation in NOT_OFFERED), answer.text
         case.validate_response(answer, checks=CHECKS)
         request = answer.request
-        asked = f"{request.url} {request.body if isinstance(request.body, str) else (request.body or b'').decode('latin-1')}"
+        body = request.body or b""
+        asked = f"{request.url} {body if isinstance(body, str) else body.decode('latin-1')}"
         told = f"{answer.headers} {answer.content.decode('latin-1')}"
         for trace in asker.foreign:
             assert trace in asked or trace not in told

@@ -89,6 +89,16 @@ class Workspace(LoggingConfigurable):
             environment["JUPYTERHUB_ACTIVITY_INTERVAL"] = str(min(max(self.idle_seconds // 4, 1), 300))
         return environment
 
+    def get_args(self) -> list[str]:
+        """Return the server's arguments: left alone, by the hub too, it ends in the end.
+
+        The hub stops an idle server long before. Where the hub was killed and never came back, nobody would.
+        """
+        arguments: list[str] = super().get_args()  # type: ignore[misc]
+        if self.idle_seconds:
+            arguments.append(f"--ServerApp.shutdown_no_activity_timeout={2 * self.idle_seconds + 600}")
+        return arguments
+
     async def start(self) -> Any:
         """Start the server, whose options can choose a profile and nothing else."""
         self.ended = ""

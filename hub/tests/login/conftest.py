@@ -16,12 +16,12 @@ from pathlib import Path
 
 import boto3
 import botocore.config
-import httpx
 import playwright.sync_api as playwright
 import pytest
 
 from demo.parts.ports import free_port
-from hub.tests.login.rig import HERE, Cognito, Hub, People, Visitor, answers, me, node_command, sign_in_and_start
+from hub.tests.login.logout_page import logout_page
+from hub.tests.login.rig import HERE, Cognito, Hub, People, Visitor, answers, node_command, sign_in_and_start
 from rpacs_hub.system_users import account_name
 from tests.fixtures.browser import running_chromium
 from tests.fixtures.processes import Server
@@ -69,6 +69,7 @@ def cognito(hub_folder: Path, hub_ports: list[int], people: People) -> Iterator[
         aws_secret_access_key="local",
         config=botocore.config.Config(retries={"total_max_attempts": 1}),
     )
+    stack = contextlib.ExitStack()
     try:
         server.start(lambda: answers(f"{pool.url}/health"))
         pool.pool = pool.api.create_user_pool(PoolName="test")["UserPool"]["Id"]
@@ -81,11 +82,14 @@ def cognito(hub_folder: Path, hub_ports: list[int], people: People) -> Iterator[
             AllowedOAuthScopes=["openid", "email", "profile"],
         )["UserPoolClient"]
         pool.client_id, pool.client_secret = client["ClientId"], client["ClientSecret"]
+        hubs = {f"http://127.0.0.1:{port}/hub/login" for port in hub_ports}
+        pool.logout_url = stack.enter_context(logout_page(pool.client_id, hubs))
         pool.add_user(people.clara, "researchers", "ct-researchers")
         pool.add_user(people.nora)
         pool.add_user(people.admin, "pacs-admins")
         yield pool
     finally:
+        stack.close()
         server.stop()
         pool.api.close()
 
@@ -115,6 +119,7 @@ def running_hub(folder: Path, port: int, cognito: Cognito, **more: str) -> Itera
         "RPACS_OIDC_AUTHORIZE_URL": f"{cognito.url}/oauth2/authorize",
         "RPACS_OIDC_TOKEN_URL": f"{cognito.url}/oauth2/token",
         "RPACS_OIDC_JWKS_URL": f"{cognito.issuer}/.well-known/jwks.json",
+        "RPACS_OIDC_LOGOUT_URL": cognito.logout_url,
         "RPACS_OIDC_CLIENT_ID": cognito.client_id,
         "RPACS_OIDC_CLIENT_SECRET": planted["client"],
         "RPACS_OIDC_REFRESH_SECONDS": "1",
@@ -137,16 +142,10 @@ def running_hub(folder: Path, port: int, cognito: Cognito, **more: str) -> Itera
     }
     command = [sys.executable, "-m", "jupyterhub", "-f", str(HERE / "jupyterhub_test_config.py")]
     server = Server("hub", command, folder, env=environment)
-    hub = Hub(url, folder, planted, server.log)
-
-    def ready() -> bool:
-        try:
-            return httpx.get(f"{url}hub/api/", timeout=2).status_code == 200 and me(hub, "made-up").status_code == 401
-        except httpx.HTTPError:
-            return False
+    hub = Hub(url, folder, planted, server.log, server)
 
     try:
-        server.start(ready)
+        server.start(hub.ready)
         yield hub
     finally:
         server.stop()

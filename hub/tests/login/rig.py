@@ -13,7 +13,7 @@ import playwright.sync_api as playwright
 import pytest
 
 from tests.end_to_end.kernels import run_code
-from tests.fixtures.processes import wait_for
+from tests.fixtures.processes import Server, wait_for
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
@@ -37,6 +37,7 @@ class Cognito:
     client_id: str = ""
     client_secret: str = ""
     api: Any = field(default=None, repr=False)
+    logout_url: str = ""
 
     @property
     def issuer(self) -> str:
@@ -65,6 +66,17 @@ class Hub:
     folder: Path
     planted: dict[str, str] = field(repr=False)
     log: Path
+    server: Server = field(repr=False)
+
+    def ready(self) -> bool:
+        """Tell whether it and the service in the gateway's place answer."""
+        try:
+            return (
+                httpx.get(f"{self.url}hub/api/", timeout=2).status_code == 200
+                and me(self, "made-up").status_code == 401
+            )
+        except httpx.HTTPError:
+            return False
 
     def api(self, method: str, path: str, token: str | None = None, **more: object) -> httpx.Response:
         headers = {"Authorization": f"token {token or self.planted['test_token']}"}

@@ -100,7 +100,7 @@ def test_a_docker_container(monkeypatch: pytest.MonkeyPatch, docker_client: None
     sent = docker_request(spawner)
     assert sent["image"] == SETTINGS.image
     assert sent["user"] == "1000:1000"
-    assert sent["command"][-1] == "workspace"
+    assert sent["command"][-2:] == ["workspace", "--ServerApp.shutdown_no_activity_timeout=15000"]
     host = sent["host_config"]
     assert host["Memory"] == host["MemorySwap"] == 2 * 2**30
     assert host["CpuQuota"] / host["CpuPeriod"] == 1.5

@@ -9,10 +9,12 @@ import pwd
 import secrets
 import zlib
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import playwright.sync_api as playwright
 import pytest
 
+from hub.tests.login.logout_page import SESSION
 from hub.tests.login.rig import Cognito, Hub, People, Visitor, in_kernel, me, sign_in_and_start
 from rpacs_hub.system_users import account_name
 from tests.fixtures.processes import wait_for
@@ -59,6 +61,29 @@ def test_sign_in_home_and_both_cards(visitor: Visitor, hub: Hub, cognito: Cognit
     page.wait_for_selector("#rp-state >> text=starts when you open")
     page.click("#logout")
     page.wait_for_selector("#rp-sign-in")
+    page.goto(f"{hub.url}hub/home")
+    assert "hub/login" in page.url
+
+
+def test_signing_out_ends_the_providers_session_too(
+    visitor: Visitor, hub: Hub, cognito: Cognito, people: People
+) -> None:
+    page = visitor.log_in(people.nora)
+    provider = cognito.logout_url.removesuffix("/logout")
+    page.goto(f"{provider}/session")
+    assert [cookie["value"] for cookie in visitor.context.cookies(provider) if cookie["name"] == SESSION] == [
+        "signed-in"
+    ]
+    page.goto(f"{hub.url}hub/home")
+    with page.expect_request(f"{cognito.logout_url}?**") as asked:
+        page.click("#logout")
+    query = parse_qs(urlsplit(asked.value.url).query)
+    assert (query["client_id"], query["logout_uri"]) == ([cognito.client_id], [f"{hub.url}hub/login"])
+    page.wait_for_url(f"{hub.url}hub/login")
+    assert SESSION not in {cookie["name"] for cookie in visitor.context.cookies(provider)}
+    # Whoever sits there next has to know a password.
+    page.click("#rp-sign-in")
+    page.wait_for_selector("input[name=password]")
     page.goto(f"{hub.url}hub/home")
     assert "hub/login" in page.url
 

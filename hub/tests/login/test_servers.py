@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import playwright.sync_api as playwright
+import psutil
 import pytest
 from websocket import WebSocketTimeoutException
 
 from hub.tests.login.conftest import running_hub
-from hub.tests.login.rig import Cognito, Hub, People, Visitor, in_kernel, sign_in_and_start
+from hub.tests.login.rig import Cognito, Hub, People, Visitor, in_kernel, me, sign_in_and_start
 from rpacs_hub.system_users import account_name
 from tests.fixtures.processes import wait_for
 
@@ -109,6 +110,36 @@ def test_a_server_takes_no_more_than_it_may(hub: Hub, people: People, chromium: 
         in_kernel(hub, people.clara, "import os; os.kill(os.getpid(), 9)", timeout=3)
     for name in (people.clara, people.nora):
         assert in_kernel(hub, name, "print(1 + 1)").strip() == "2"
+
+
+def test_a_killed_hub_takes_its_services_along_and_the_next_one_finds_the_servers(
+    hub_folder: Path, hub_ports: list[int], cognito: Cognito, people: People, chromium: playwright.Browser
+) -> None:
+    with running_hub(hub_folder / "killed", hub_ports[1], cognito, RPACS_IDLE_SECONDS="600") as hub:
+        token = sign_in_and_start(chromium, hub, people.clara)
+        workspace = psutil.Process(int(in_kernel(hub, people.clara, "import os; print(os.getppid())")))
+        assert "--ServerApp.shutdown_no_activity_timeout=1800" in workspace.cmdline()
+        culler, gateway = (_child(hub, part) for part in ("rpacs_hub.culler", "tiny_gateway.py"))
+        hub.server.kill()
+        for service in (culler, gateway):
+            wait_for(lambda service=service: not service.is_running(), 10, f"{service} outlives the hub")
+        assert workspace.is_running()
+
+        hub.server.start(hub.ready)
+        assert me(hub, token).json()["name"] == people.clara
+        assert server(hub, people.clara)["ready"]
+        assert in_kernel(hub, people.clara, "import os; print(os.getppid())").strip() == str(workspace.pid)
+        assert culler.pid != _child(hub, "rpacs_hub.culler").pid
+        stop(hub, people.clara)
+        wait_for(lambda: not workspace.is_running(), 10, "the server outlives its end")
+
+
+def _child(hub: Hub, part: str) -> psutil.Process:
+    """Return the hub's child whose command holds this part."""
+    (found,) = (
+        child for child in psutil.Process(hub.server.pid).children() if any(part in word for word in child.cmdline())
+    )
+    return found
 
 
 def test_who_computes_is_not_idle_and_who_rests_is(

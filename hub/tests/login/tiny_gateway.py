@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 from jupyterhub.services.auth import HubAuth
 from tornado import web
 
+from rpacs_hub._parent import end_with_parent
+
 
 class Me(web.RequestHandler):
     """Tell a token's owner who she is."""
@@ -29,5 +31,6 @@ async def main() -> None:
     await asyncio.Event().wait()
 
 
+end_with_parent()
 auth = HubAuth(cache_max_age=0)
 asyncio.run(main())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import logging
 import os
 import signal
@@ -19,6 +18,7 @@ from tornado import web
 from tornado.httpserver import HTTPServer
 
 from rpacs_hub._orthanc import Orthanc
+from rpacs_hub._parent import end_with_parent
 from rpacs_hub._quiet import quiet_pydicom
 from rpacs_hub.audit import AuditWriter, Refusals, Verifier
 from rpacs_hub.errors import HubError
@@ -45,7 +45,6 @@ _COUNT = 5.0
 """Seconds between two looks at whether refusals are to be summed up."""
 
 _RETRY = 3.0
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LARGEST_UPLOAD = 64 << 20
 
 
@@ -261,7 +260,7 @@ def _log_request(handler: web.RequestHandler) -> None:
 async def serve(settings: GatewaySettings) -> None:
     """Run the gateway until SIGTERM or SIGINT, or until the Hub that started it is gone."""
     if "JUPYTERHUB_SERVICE_NAME" in os.environ:
-        _end_with_parent()
+        end_with_parent()
     gateway = Gateway(settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -270,12 +269,3 @@ async def serve(settings: GatewaySettings) -> None:
     await gateway.start()
     await stop.wait()
     await gateway.stop()
-
-
-def _end_with_parent() -> None:
-    """Ask the kernel for SIGTERM when the Hub dies, see prctl(2).
-
-    A Hub that was killed cannot stop its services. The next one gives its gateway a new token, and the old gateway,
-    whose token is void by then, would still hold the address.
-    """
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)

@@ -31,7 +31,7 @@ def idle_culler_service(settings: HubSettings) -> dict[str, Any]:
         "command": [
             sys.executable,
             "-m",
-            "jupyterhub_idle_culler",
+            "rpacs_hub.culler",
             f"--timeout={seconds}",
             f"--cull-every={min(max(seconds // 4, 1), 300)}",
         ],

@@ -12,6 +12,7 @@ import pytest
 from hub.tests.support import gateway_settings, serving, until
 from rpacs_hub.audit import verify_audit
 from rpacs_hub.database import role_url
+from rpacs_hub.gateway.admin import ROUTES as PAGES
 from rpacs_hub.gateway.api import ROUTES
 
 
@@ -189,12 +190,22 @@ def test_as_many_lines_as_requests(archive, tmp_path, new_base):
             path = re.sub(r"\{\w+\}", uid, route.path)
             for user in (ada, nora):
                 answers += [served.client.request(route.method, path, headers=user, json={}) for _ in range(2)]
+        boss, other = served.browser("boss"), served.browser("eric", admin=False)
+        for route in PAGES:
+            path = re.sub(r"\{\w+\}", "1", route.path)
+            for browser in (boss, other):
+                answers.append(browser.get(path) if route.method == "GET" else browser.post(path))
+        boss.close()
+        other.close()
         answers += [served.get("nowhere", ada), served.get("search", None), served.get("health")]
         with psycopg.connect(base.gateway) as connection:
             lines = [json.loads(line) for (line,) in connection.execute("SELECT line FROM audit.event ORDER BY seq")]
-    assert len(answers) > 80
-    assert [line["request_id"] for line in lines] == [answer.headers["X-Request-Id"] for answer in answers[:-1]]
-    assert [line["status"] for line in lines] == [answer.status_code for answer in answers[:-1]]
+    assert len(answers) > 100
+    # What a page is about to do has a line before it is done.
+    ended = [line for line in lines if line["status"]]
+    assert [line["request_id"] for line in ended] == [answer.headers["X-Request-Id"] for answer in answers[:-1]]
+    assert [line["status"] for line in ended] == [answer.status_code for answer in answers[:-1]]
+    assert {line["request_id"] for line in lines} == {line["request_id"] for line in ended}
     file = [json.loads(line) for line in settings.audit_log.read_text().splitlines()]
     assert file == lines
     assert served.answered

@@ -12,13 +12,12 @@ import pytest
 from psycopg import AsyncConnection
 
 from deid_service.pipeline import schema
+from hub.tests.pipeline_state import write_state
 from hub.tests.support import Base
 from rpacs_hub import pipeline
 from rpacs_hub.audit import verify_audit
 from rpacs_hub.cli import main
 from rpacs_hub.errors import PipelineAbsent, RequestRefused
-
-CT = "1.2.840.10008.5.1.4.1.1.2"
 
 
 def look(base: Base, work: Callable[[AsyncConnection[Any]], Awaitable[Any]]) -> Any:
@@ -33,41 +32,7 @@ def look(base: Base, work: Callable[[AsyncConnection[Any]], Awaitable[Any]]) -> 
 
 @pytest.fixture(scope="module")
 def made(new_base) -> Base:
-    """A database with the de-identifier's tables, and what one process of it has written there."""
-    base = new_base()
-    url = base.urls["rpacs_deid"]
-    schema.prepare(url)
-    with schema.connect(url) as connection:
-        connection.execute(
-            "INSERT INTO inbox (orthanc_id, queued_at)"
-            " VALUES ('i1', now() - interval '90 s'), ('i2', now()), ('q3', now())"
-        )
-        connection.execute("INSERT INTO counter VALUES ('arrived', 100), ('done', 90), ('quarantined', 4)")
-        connection.execute(
-            "INSERT INTO minute VALUES (date_trunc('minute', now()) - interval '1 minute', 'done', 7),"
-            " (date_trunc('minute', now()) - interval '2 hours', 'done', 13),"
-            " (date_trunc('minute', now()) - interval '1 minute', 'arrived', 9)"
-        )
-        connection.execute(
-            "INSERT INTO process (id, host, pid, feeding, rules_digest, rules_error, troubles) VALUES"
-            " (gen_random_uuid(), 'node', 7, true, 'abc', 'line 3: no such key', '[\"research Orthanc is away\"]')"
-        )
-        connection.execute(
-            "INSERT INTO process (id, host, pid, seen, rules_digest, troubles) VALUES"
-            " (gen_random_uuid(), 'node', 6, now() - interval '10 minutes', 'old', '[\"long ago\"]')"
-        )
-        connection.execute(
-            "INSERT INTO rules VALUES (now() - interval '1 day', '/rules.yaml', 'old'), (now(), '/rules.yaml', 'abc')"
-        )
-        connection.execute(
-            "INSERT INTO quarantine (orthanc_id, reason, message, rules_digest, modality, sop_class, bytes) VALUES"
-            f" ('q1', 'burned_in_text_possible', 'words 1', 'abc', 'CT', '{CT}', 1000),"
-            f" ('q2', 'burned_in_text_possible', 'words 2', 'abc', 'US', NULL, 2000),"
-            f" ('q3', 'malformed', 'words 3', 'abc', NULL, NULL, NULL),"
-            f" ('q4', 'not_known_yet', 'words 4', 'abc', 'CT', '{CT}', 1)"
-        )
-        connection.execute("INSERT INTO journal VALUES ('x', 'text', 'all', 'DOE^JANE', 'ANON', now())")
-    return base
+    return write_state(new_base())
 
 
 def test_a_portal_without_a_de_identifier_says_so(base, monkeypatch, capsys):
@@ -220,8 +185,8 @@ def test_the_commands_show_and_ask_and_leave_audit_lines(made, monkeypatch, caps
         ]
         assert verify_audit(connection).whole
     assert [(one["user"], one["action"], one["identifiers"], one["reason"], one["decision"]) for one in lines] == [
-        ("ann (terminal)", "admin.quarantine.discard", ["1", "2"], "phantoms", "allowed"),
-        ("ann (terminal)", "admin.quarantine.retry", ["99"], "x", "error"),
+        ("ann (terminal)", "admin_discard_quarantine", ["1", "2"], "phantoms", "allowed"),
+        ("ann (terminal)", "admin_retry_quarantine", ["99"], "x", "error"),
     ]
 
 

@@ -117,6 +117,6 @@ async def test_the_commands(running, archive, request_for, new_base, monkeypatch
     with psycopg.connect(base.gateway) as connection:
         lines = [json.loads(line) for (line,) in connection.execute("SELECT line FROM audit.event ORDER BY seq")]
     assert [(one["user"], one["action"], one["identifiers"], one["reason"], one["decision"]) for one in lines] == [
-        ("ann (terminal)", "admin.exports.cancel", [str(export.id)], "wrong bucket", "allowed"),
-        ("ann (terminal)", "admin.exports.cancel", [str(export.id)], "again", "error"),
+        ("ann (terminal)", "admin_cancel_export", [str(export.id)], "wrong bucket", "allowed"),
+        ("ann (terminal)", "admin_cancel_export", [str(export.id)], "again", "error"),
     ]

@@ -40,7 +40,7 @@ def at_terminal(action: str, identifiers: Sequence[str] = (), reason: str | None
     Parameters
     ----------
     action
-        What is done, such as ``admin.exports.cancel``.
+        What is done, such as ``admin_cancel_export``.
     identifiers
         What it is done to.
     reason

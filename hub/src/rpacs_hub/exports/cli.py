@@ -13,6 +13,7 @@ import psycopg_pool
 from rpacs_hub.audit.terminal import at_terminal
 from rpacs_hub.exports.everyones import EveryonesExports
 from rpacs_hub.exports.records import Export
+from rpacs_hub.permissions import Action
 from rpacs_hub.settings import database_url_of_environment
 
 __all__ = ["add_commands"]
@@ -67,7 +68,7 @@ def _cancel(arguments: argparse.Namespace) -> int:
     async def work(exports: EveryonesExports) -> Export:
         return await exports.cancel(arguments.id, arguments.why.strip())
 
-    with at_terminal("admin.exports.cancel", [arguments.id[:64]], arguments.why):
+    with at_terminal(Action.ADMIN_CANCEL_EXPORT, [arguments.id[:64]], arguments.why):
         export = _with(work)
     print(export.message)
     return 0

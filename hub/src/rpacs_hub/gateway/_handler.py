@@ -29,7 +29,9 @@ from rpacs_hub.errors import (
     OrthancError,
     OrthancMissing,
     OrthancUnavailable,
+    PipelineAbsent,
     RenderError,
+    RequestRefused,
     SearchRefused,
     SearchTooSlow,
 )
@@ -62,6 +64,8 @@ _STATUS: tuple[tuple[type[HubError], int, str], ...] = (
     (OrthancMissing, 404, "not_found"),
     (OrthancError, 502, "archive_error"),
     (HubUnavailable, 503, "hub_unavailable"),
+    (PipelineAbsent, 503, "pipeline_absent"),
+    (RequestRefused, 409, "request_refused"),
     (AuditUnavailable, 503, "audit_unavailable"),
     (FrameMissing, 404, "frame_not_found"),
     (NotAnImage, 422, "not_an_image"),

@@ -54,6 +54,13 @@ class Action(enum.StrEnum):
     SIGN_IN = "sign_in"
     ADMIN_VIEW = "admin_view"
     CHANGE_PERMISSIONS = "change_permissions"
+    ADMIN_SEARCH_AUDIT = "admin_search_audit"
+    ADMIN_VERIFY_AUDIT = "admin_verify_audit"
+    ADMIN_LIST_EXPORTS = "admin_list_exports"
+    ADMIN_CANCEL_EXPORT = "admin_cancel_export"
+    ADMIN_LOOK_AT_QUARANTINE = "admin_look_at_quarantine"
+    ADMIN_RETRY_QUARANTINE = "admin_retry_quarantine"
+    ADMIN_DISCARD_QUARANTINE = "admin_discard_quarantine"
     UNKNOWN = "unknown"
 
 

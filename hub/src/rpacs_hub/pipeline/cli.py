@@ -13,6 +13,7 @@ from psycopg import AsyncConnection
 
 from rpacs_hub.audit.terminal import at_terminal, terminal_user
 from rpacs_hub.errors import RequestRefused
+from rpacs_hub.permissions import Action
 from rpacs_hub.pipeline import quarantine
 from rpacs_hub.pipeline.quarantine import Entry, Request
 from rpacs_hub.pipeline.state import OUTCOMES, PipelineState, read_state
@@ -22,6 +23,7 @@ __all__ = ["add_commands"]
 
 _Result = TypeVar("_Result")
 _PATIENCE = 20.0
+_ACTIONS = {"retry": Action.ADMIN_RETRY_QUARANTINE, "discard": Action.ADMIN_DISCARD_QUARANTINE}
 _SOURCE = "The database's address comes from RPACS_DATABASE_URL (the gateway's role)."
 
 
@@ -161,7 +163,7 @@ def _ask(arguments: argparse.Namespace) -> int:
         return asked
 
     named = [str(number) for number in wanted]
-    with at_terminal(f"admin.quarantine.{arguments.action}", named, arguments.why) as event:
+    with at_terminal(_ACTIONS[arguments.action], named, arguments.why) as event:
         event.count = len(wanted)
         asked = _with(work)
     if asked.state == "waiting":

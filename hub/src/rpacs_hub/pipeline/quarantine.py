@@ -14,7 +14,19 @@ from pydicom.uid import UID
 from rpacs_hub.errors import RequestRefused
 from rpacs_hub.pipeline._views import check_version, objects, rows
 
-__all__ = ["Entry", "Held", "Request", "ask", "entries", "entry", "held_by_reason", "numbers", "request", "requests"]
+__all__ = [
+    "Entry",
+    "Held",
+    "Request",
+    "ask",
+    "entries",
+    "entry",
+    "held_by_reason",
+    "modalities",
+    "numbers",
+    "request",
+    "requests",
+]
 
 _ENTRY: Final = (
     "SELECT number, reason, coalesce(meaning, '') AS meaning, coalesce(remedy, '') AS remedy, message, modality,"
@@ -188,6 +200,20 @@ async def entries(
         " AND (%s::bigint IS NULL OR number < %s) ORDER BY number DESC LIMIT %s",
         (reason, reason, modality, modality, before, before, limit),
     )
+
+
+async def modalities(connection: AsyncConnection[Any]) -> list[str]:
+    """Return the modalities of what is in quarantine, as far as they are known.
+
+    Raises
+    ------
+    PipelineAbsent
+        There is no de-identifier.
+    """
+    found = await rows(
+        connection, "SELECT DISTINCT modality FROM deid.shown_quarantine WHERE modality IS NOT NULL ORDER BY 1"
+    )
+    return [row["modality"] for row in found]
 
 
 async def entry(connection: AsyncConnection[Any], number: int) -> Entry | None:

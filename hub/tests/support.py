@@ -269,7 +269,9 @@ def image(
 def audit_lines(base: Base, request_id: str) -> list[dict[str, Any]]:
     """Return the audit lines of one request."""
     with psycopg.connect(base.gateway) as connection:
-        found = connection.execute("SELECT line FROM audit.event WHERE request_id = %s", (request_id,)).fetchall()
+        found = connection.execute(
+            "SELECT line FROM audit.event WHERE request_id = %s ORDER BY seq", (request_id,)
+        ).fetchall()
     return [json.loads(line) for (line,) in found]
 
 

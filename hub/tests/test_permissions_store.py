@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 
 import psycopg_pool
 import pytest
 
 from hub.tests.support import PERMISSIONS, Looped, gateway_settings, serving, until
 from rpacs_hub.errors import DatabaseUnavailable, PermissionsError, PermissionsNotSaved
-from rpacs_hub.permissions import PermissionsStore, difference_of
+from rpacs_hub.permissions import PermissionsStore, Versions, difference_of
 
 WIDER = PERMISSIONS.replace("Modality StrEquals CT", "Modality StrIn (CT, MR)")
 OTHER = PERMISSIONS.replace("All images", "Every image")
@@ -207,6 +208,19 @@ def test_without_the_database_nothing_is_saved_and_the_file_is_still_followed(ri
     assert rig.path.read_text() == WIDER
 
 
+def test_what_was_in_force_while_the_database_was_away_is_kept_later(rig):
+    store = rig.store()
+    pool, store.versions = store.versions, Versions(psycopg_pool.AsyncConnectionPool(rig.url, open=False))
+    for text in (WIDER, OTHER, WIDER):
+        rig.path.write_text(text)
+        rig.do(store.look())
+        assert store.state.text == text
+    store.versions = pool
+    rig.do(store.look())
+    assert [one[3] for one in rig.versions(store)] == [WIDER, OTHER, WIDER, PERMISSIONS]
+    assert {one[1] for one in rig.versions(store)} == {"file"}
+
+
 def test_the_difference_of_two_texts():
     assert difference_of("a\nb\n", "a\nc\n", "old", "new") == [
         "--- old",
@@ -217,6 +231,45 @@ def test_the_difference_of_two_texts():
         "+c",
     ]
     assert difference_of("a\n", "a\n") == []
+
+
+def test_the_gateway_with_permissions_in_s3(base, s3, tmp_path, monkeypatch):
+    """They are followed there, changed there from the pages, and outlive S3 as well as a restart without it."""
+    for name, value in (
+        ("AWS_ENDPOINT_URL_S3", s3.endpoint_url),
+        ("AWS_ACCESS_KEY_ID", s3.access_key),
+        ("AWS_SECRET_ACCESS_KEY", s3.secret_key),
+        ("AWS_REGION", "us-east-1"),
+    ):
+        monkeypatch.setenv(name, value)
+    at = {"Bucket": s3.bucket, "Key": "gateway/permissions.yaml"}
+    s3.client().put_object(**at, Body=PERMISSIONS.encode())
+    settings = replace(
+        gateway_settings(base, "http://svc:svc@127.0.0.1:9", tmp_path),
+        permissions=f"s3://{at['Bucket']}/{at['Key']}",
+        search_timeout=1,
+    )
+    with serving(settings) as served:
+        store, browser = served.gateway.services.permissions, served.browser("boss")
+        until(lambda: store.state.text == PERMISSIONS, "the first content")
+        s3.client().put_object(**at, Body=WIDER.encode())
+        until(lambda: store.state.text == WIDER, "the change in force", 10)
+        until(lambda: len(served.looped.do(store.versions.list())) == 2, "both versions")
+        stale = "0" * 64
+        assert browser.post("profiles/save", {"text": OTHER, "expected": stale, "why": "as agreed"}).status_code == 409
+        fields = {"text": OTHER, "expected": store.state.found_digest, "why": "as agreed"}
+        assert browser.post("profiles/save", fields).status_code == 303
+        assert s3.client().get_object(**at)["Body"].read().decode() == OTHER
+        assert store.state.text == OTHER
+        browser.close()
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    with serving(settings) as served:
+        store = served.gateway.services.permissions
+        until(lambda: store.state.text == OTHER, "the last good one", 20)
+        browser = served.browser("boss")
+        assert "does not answer" in browser.get("files").text
+        browser.close()
+        assert "does not answer" in str(store.state.error)
 
 
 def test_the_gateway_follows_keeps_and_says_what_is_wrong(base, tmp_path):

@@ -49,7 +49,6 @@ class PermissionsStore:
     def __init__(self, place: Path | str, pool: psycopg_pool.AsyncConnectionPool[Any]):
         self.file = PermissionsFile(place)
         self.versions = Versions(pool)
-        self._kept = ""
         self._away = False
 
     @property
@@ -90,7 +89,7 @@ class PermissionsStore:
         try:
             if not self.current.digest:
                 await self._restore()
-            elif keep and self._kept != self.current.digest:
+            elif keep and self.file.waiting:
                 await self._keep()
             self._away = False
         except (DatabaseUnavailable, psycopg.Error) as error:
@@ -148,8 +147,7 @@ class PermissionsStore:
                 digest=permissions.digest,
                 text=data.decode(_DECODING),
             )
-            await asyncio.to_thread(self.file.source.write, data, expected)
-        self._kept = permissions.digest
+            await asyncio.to_thread(self.file.replace, data, expected)
         await asyncio.to_thread(self.file.refresh)
         self.file.in_force_since(made.digest, made.at)
         _log.info("permissions version %d (%s) was saved", made.number, made.digest[:12])
@@ -181,24 +179,25 @@ class PermissionsStore:
         newest = await self.versions.newest(self.name)
         if newest is not None and digest_of(newest.text.encode()) == newest.digest:
             self.file.restore(newest.text, newest.at)
-            self._kept = newest.digest
 
     async def _keep(self) -> None:
-        """Keep what is in force as a version, unless it is the newest one."""
+        """Keep what came into force as versions, unless it is the newest one already."""
         async with self.versions.adding() as adding:
             # While this waited for its turn, somebody may have saved a version of hers.
             await asyncio.to_thread(self.file.refresh)
-            state = self.state
+            waiting = self.file.waiting
             newest = await adding.newest()
-            if newest is None or (newest.digest, newest.source) != (state.permissions.digest, self.name):
-                await adding.add(
-                    at=state.since or datetime.now(UTC),
-                    who=OUTSIDE,
-                    why="the first one that was found" if newest is None else "changed in the file itself",
-                    source=self.name,
-                    digest=state.permissions.digest,
-                    text=state.text,
-                )
-            else:
-                self.file.in_force_since(newest.digest, newest.at)
-        self._kept = state.permissions.digest
+            for state in waiting:
+                since, digest = state.since or datetime.now(UTC), state.permissions.digest
+                if newest is None or newest.source != self.name or (newest.digest != digest and newest.at < since):
+                    newest = await adding.add(
+                        at=since,
+                        who=OUTSIDE,
+                        why="the first one that was found" if newest is None else "changed in the file itself",
+                        source=self.name,
+                        digest=digest,
+                        text=state.text,
+                    )
+                elif newest.digest == digest:
+                    self.file.in_force_since(digest, newest.at)
+        self.file.kept(waiting)

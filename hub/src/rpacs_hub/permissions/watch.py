@@ -16,6 +16,8 @@ __all__ = ["PermissionsFile", "PermissionsState", "load_permissions"]
 
 _log = logging.getLogger(__name__)
 
+_MOST_WAITING = 100
+
 
 @dataclass(frozen=True)
 class PermissionsState:
@@ -63,6 +65,7 @@ class PermissionsFile:
         self.source: Source = open_source(source) if isinstance(source, Path | str) else source
         self.state = PermissionsState(NOBODY, _unread("The file was not read yet."))
         self._seen: str | None = None
+        self._waiting: tuple[PermissionsState, ...] = ()
         self._lock = threading.Lock()
         if not self.source.name.startswith("s3://"):
             self.refresh()
@@ -71,6 +74,16 @@ class PermissionsFile:
     def current(self) -> Permissions:
         """The permissions in force."""
         return self.state.permissions
+
+    @property
+    def waiting(self) -> tuple[PermissionsState, ...]:
+        """What came into force and was not yet `kept`, oldest first."""
+        return self._waiting
+
+    def kept(self, states: tuple[PermissionsState, ...]) -> None:
+        """Forget some that were `waiting`."""
+        with self._lock:
+            self._waiting = tuple(one for one in self._waiting if not any(one is other for other in states))
 
     def refresh(self) -> bool:
         """Look at the file; call this every few seconds. It blocks; threads may call it at once.
@@ -82,6 +95,11 @@ class PermissionsFile:
         """
         with self._lock:
             return self._refresh()
+
+    def replace(self, data: bytes, expected: str) -> None:
+        """Put another content into the file, see `Source.write`; the next `refresh` puts it in force."""
+        with self._lock:
+            self.source.write(data, expected)
 
     def restore(self, text: str, since: datetime) -> bool:
         """Put an earlier content of the same file in force, if nothing is: the file is broken or away at the start.
@@ -133,8 +151,11 @@ class PermissionsFile:
             # Its words may quote a filter, but name no patient: they are the operator's own.
             _log.error("permissions file refused; %s. %s", kept, error)
             return True
-        since = self.state.since if self.current.digest == permissions.digest else None
-        self.state = PermissionsState(permissions, None, data.decode(), since or datetime.now(UTC), data)
+        known = self.current.digest == permissions.digest
+        since = self.state.since if known else datetime.now(UTC)
+        self.state = PermissionsState(permissions, None, data.decode(), since, data)
+        if not known:
+            self._waiting = (*self._waiting[-_MOST_WAITING:], self.state)
         _log.info(
             "permissions in force: %d profiles, %d entries, digest %s",
             len(permissions.profiles),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import psycopg
 import psycopg_pool
 import pytest
@@ -14,7 +16,7 @@ from extensions.dicom_query.tests.models import Element, Model, build, condition
 from extensions.dicom_query.tests.oracle import answer
 from hub.tests.support import Looped
 from rpacs_hub._orthanc import StoredInstance
-from rpacs_hub.index import Index, Level, Search, SortKey, Visible
+from rpacs_hub.index import Index, Level, Page, Search, SortKey, Visible
 from rpacs_hub.index._content import contents_of
 from rpacs_hub.index._read import IndexedFile, display_values
 from rpacs_hub.index._store import Read, Store
@@ -131,7 +133,12 @@ def check(bench: Bench, held: dict[int, tuple[int, Model]], asked, visible: Visi
     assert bench.do(bench.index.visible_ids([f"o{number}" for number in held], Visible((asked[-1],)))) == allowed
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=25,
+    phases=[__import__("hypothesis").Phase.reuse, __import__("hypothesis").Phase.generate],
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
 @given(st.data())
 def test_index_memory_and_oracle_agree(bench, data):
     bench.empty()
@@ -142,8 +149,9 @@ def test_index_memory_and_oracle_agree(bench, data):
     visible = Visible(None if filters is None else tuple(filters))
     held = dict(enumerate(collection))
     with pytest.MonkeyPatch.context() as patch:
-        # Also blocks that are soon full.
+        # Also blocks that are soon full, and results of too many blocks to name them.
         patch.setattr("rpacs_hub.index._blocks.BLOCK_SIZE", data.draw(st.sampled_from([2, 512])))
+        patch.setattr("rpacs_hub.index._page.MOST_NAMED", data.draw(st.sampled_from([0, 2000])))
         numbers = list(held)
         while numbers:
             size = data.draw(st.sampled_from([1, 2, 5, 40]))
@@ -225,6 +233,34 @@ def sorted_bench(new_base):
             bench.do(bench.store.write(reads[start : start + 50], []))
         yield bench, reads
         bench.close()
+
+
+def pages(bench: Bench, search: Search, visible: Visible) -> list[Page]:
+    """Return all pages of a search."""
+    found = [bench.do(bench.index.search(search, visible))]
+    while found[-1].next:
+        found.append(bench.do(bench.index.search(replace(search, cursor=found[-1].next), visible)))
+    return found
+
+
+@pytest.mark.parametrize("level", list(Level))
+@pytest.mark.parametrize(
+    "text", ["", "InstanceNumber NbGreater 2 AND NOT (SliceThickness NbEquals 10)", "SeriesNumber Exists"]
+)
+def test_pages_are_the_same_however_blocks_are_found(sorted_bench, monkeypatch, level, text):
+    """Blocks by name, in the order of an index, or all of them sorted."""
+    bench, _ = sorted_bench
+    search = Search(dicom_query.parse(text) if text else None, level, limit=40 if level is Level.INSTANCE else 2)
+    some = dicom_query.parse("StudyDate NotEmpty AND InstanceNumber NbLess 20")
+    for visible in (Visible.everything(), Visible((some,))):
+        monkeypatch.setattr("rpacs_hub.index._page.MOST_NAMED", 2000)
+        by_name = pages(bench, search, visible)
+        monkeypatch.setattr("rpacs_hub.index._page.MOST_NAMED", 0)
+        in_order = pages(bench, search, visible)
+        monkeypatch.setattr("rpacs_hub.index.search.walk_order", lambda _: None)
+        assert by_name == in_order == pages(bench, search, visible)
+        assert sum(len(page.rows) for page in by_name) == by_name[0].total > 0
+        monkeypatch.undo()
 
 
 @pytest.mark.parametrize("sort", SORTS)

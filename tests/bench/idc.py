@@ -64,6 +64,9 @@ _TAGS = {
     "SeriesDate": "00080021",
 }
 
+_AT_ONCE = 2000
+"""Rows of the list that are read at once."""
+
 
 @dataclass(frozen=True)
 class Series:
@@ -76,24 +79,33 @@ class Series:
     seed: int
 
 
-def series_list(folder: Path, instances: int) -> Iterator[Series]:
-    """Yield series, in an order that is random and always the same, until they have so many instances together."""
-    rows = _rows(folder)
-    order = sorted(range(len(rows)), key=lambda n: zlib.crc32(rows[n]["SeriesInstanceUID"].encode()))
+def series_list(folder: Path, instances: int, part: int = 0, parts: int = 1) -> Iterator[Series]:
+    """Yield series, in an order that is random and always the same, until they have so many instances together.
+
+    Parameters
+    ----------
+    folder
+        Where the list of series is kept; it is fetched if it is not there.
+    instances
+        How many instances all series together have; the last one may be cut short.
+    part, parts
+        Yield every ``parts``-th of these series, beginning with that one, so that several processes can share them.
+    """
     left = instances
-    for n in order:
+    for number, row in enumerate(_rows(folder)):
         if left <= 0:
             return
-        row = rows[n]
         size = min(int(row["instanceCount"]), left)
         left -= size
-        document, shown = _common(row)
-        yield Series(row, document, contents_of(document, shown), size, zlib.crc32(row["SeriesInstanceUID"].encode()))
+        if number % parts == part:
+            document, shown = _common(row)
+            contents = contents_of(document, shown)
+            yield Series(row, document, contents, size, zlib.crc32(row["SeriesInstanceUID"].encode()))
     if left > 0:
         raise ValueError(f"all series together have {left} instances less")
 
 
-def _rows(folder: Path) -> list[dict[str, Any]]:
+def _rows(folder: Path) -> Iterator[dict[str, Any]]:
     if not (folder / "pyarrow").exists():
         uv = str(Path(sys.executable).with_name("uv"))
         subprocess.run([uv, "pip", "install", "--quiet", "--no-deps", "--target", str(folder), *PACKAGES], check=True)
@@ -102,7 +114,13 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
 
     wanted = [*COLUMNS, "instanceCount", "license_short_name"]
     table = pyarrow.parquet.read_table(folder / "idc_index_data" / "idc_index.parquet", columns=wanted)
-    return [row for row in table.to_pylist() if "NC" not in row["license_short_name"]]
+    licences = table["license_short_name"].to_pylist()
+    table = table.filter(pyarrow.array(["NC" not in licence for licence in licences]))
+    checksums = [zlib.crc32(uid.encode()) for uid in table["SeriesInstanceUID"].to_pylist()]
+    order = sorted(range(len(checksums)), key=checksums.__getitem__)
+    # A million rows as dictionaries would take gigabytes.
+    for start in range(0, len(order), _AT_ONCE):
+        yield from table.take(order[start : start + _AT_ONCE]).to_pylist()
 
 
 def _common(row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -11,7 +11,7 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from rpacs_hub.index._dictionary import Dictionary, PathSet
-from rpacs_hub.index._draft import Draft, Subject, is_coded, joined, numbers_of, split
+from rpacs_hub.index._draft import Draft, Numbers, Subject, is_coded, joined, numbers_of, split
 from rpacs_hub.index.schema import BLOCK_SIZE
 
 __all__ = ["Arrival", "Blocks", "read_drafts"]
@@ -168,12 +168,12 @@ class Blocks:
             vals = [*(value_ids[path, constants[path]] for path in pathset.paths), *(-p for p in pathset.varying)]
             rows.append((block, set_ids[pathset.digest()], vals))
             for path, column in block.draft.varying().items():
-                path_id = path_ids[path]
+                path_id, numbers = path_ids[path], numbers_of(path, column)
+                extent = _extent(numbers)
                 if path in coded[number]:
                     ids = [value_ids[path_id, content] if content is not None else 0 for content in column]
-                    vary.append((block.block_pk, path_id, False, _array(ids), None, None, None))
+                    vary.append((block.block_pk, path_id, False, _array(ids), None, None, None, *extent))
                 else:
-                    numbers = numbers_of(path, column)
                     vary.append(
                         (
                             block.block_pk,
@@ -183,6 +183,7 @@ class Blocks:
                             _array(numbers.nums) if numbers else None,
                             _array(numbers.ords) if numbers and numbers.ords is not None else None,
                             joined(column),
+                            *extent,
                         )
                     )
         await self._write_rows(rows, vary, set(old))
@@ -212,7 +213,7 @@ class Blocks:
                         await copy.write_row(
                             (b.block_pk, series, study, patient, pathset_id, b.draft.n, *b.subject[:6], _array(vals))
                         )
-            columns = "block_pk, path_id, several, ids, nums, ords, contents"
+            columns = "block_pk, path_id, several, ids, nums, ords, contents, whole, least, most"
             async with cursor.copy(f"COPY pacs.vary ({columns}) FROM STDIN") as copy:
                 for row in vary:
                     await copy.write_row(row)
@@ -229,6 +230,11 @@ def _in_order(arrival: Arrival) -> tuple[tuple[int, int, int], int, str]:
     # Numbers that ascend with the place need no places beside them.
     number = arrival.contents.get("00200013", "").strip('"')
     return arrival.key, int(number) if number.isascii() and number.isdigit() and len(number) < 12 else 0, number
+
+
+def _extent(numbers: Numbers | None) -> tuple[bool, float | None, float | None]:
+    """Return whether each place has a number, and the least and the greatest."""
+    return (numbers.whole, numbers.nums[0], numbers.nums[-1]) if numbers and numbers.nums else (False, None, None)
 
 
 def _array(numbers: Sequence[float]) -> str:

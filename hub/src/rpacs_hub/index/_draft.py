@@ -73,11 +73,15 @@ def subject_of(contents: Mapping[str, str], sop: frozenset[str]) -> Subject:
 
 
 class Numbers(NamedTuple):
-    """The numbers of a column: ascending, with the places that they belong to (None = 1, 2, 3 ...)."""
+    """The numbers of a column: ascending, with the places that they belong to (None = 1, 2, 3 ...).
+
+    `several` says that a place has more than one of them, `whole` that each has at least one.
+    """
 
     nums: list[float]
     ords: list[int] | None
     several: bool
+    whole: bool
 
 
 @dataclass
@@ -179,7 +183,10 @@ def numbers_of(path: str, column: list[str | None]) -> Numbers | None:
     found.sort()
     places = [place for _, place in found]
     return Numbers(
-        [number for number, _ in found], None if places == list(range(1, len(column) + 1)) else places, several
+        [number for number, _ in found],
+        None if places == list(range(1, len(column) + 1)) else places,
+        several,
+        len(set(places)) == len(column),
     )
 
 

@@ -1,4 +1,9 @@
-"""The statement for one page of a result: exact total, sorted rows, and where each row's values are."""
+"""The statements for a result: how many rows there are, and one page of them, sorted.
+
+The first statement counts, and names the blocks that match if they are few. If so, the second looks at no others.
+If not, and the rows are sorted by what an index of blocks is in the order of, it reads blocks in that order until the
+page is full. Only what is left looks at all matching blocks twice.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +11,21 @@ from collections.abc import Sequence
 
 from dicom_query.literals import NUMBER_PATTERN
 from rpacs_hub.index._columns import COUNTED, Level, SortKey, is_numeric, tag_of
-from rpacs_hub.index._compile import Compiled, Parameters
+from rpacs_hub.index._compile import Compiled
 from rpacs_hub.index._cursor import SortValue
+from rpacs_hub.index._parts import Parameters
 
 __all__ = [
     "BLOCK_COLUMNS",
-    "count_statement",
+    "MOST_NAMED",
     "counts_select",
     "is_count",
     "key_of",
     "page_statement",
     "seen_statement",
     "sort_paths",
+    "summary_statement",
+    "walk_order",
 ]
 
 BLOCK_COLUMNS = {
@@ -41,6 +49,16 @@ _COUNTS = {
     "ModalitiesInStudy": "coalesce(array_agg(DISTINCT m.modality) FILTER (WHERE m.modality <> ''), '{}')",
 }
 """Counted columns as aggregates over matching blocks ``m``."""
+
+_WALKED = {
+    ("StudyDate", True): "b.study_date DESC NULLS LAST",
+    ("StudyInstanceUID", False): "b.study_uid",
+    ("PatientID", False): "b.patient_id",
+}
+"""Orders in which an index can give the blocks, by column and whether descending."""
+
+MOST_NAMED = 2000
+"""Matching blocks that the summary names; more are cheaper to find again."""
 
 _FIRST = "((b.block_pk::bigint << 16) | coalesce(b.hits[1], 1))"
 """A number for the first matching instance of a block: its block and its place."""
@@ -67,19 +85,29 @@ def sort_paths(level: Level, sort: Sequence[SortKey]) -> list[str]:
     )
 
 
-def count_statement(compiled: Compiled, level: Level) -> str:
-    """Return the statement for the total alone."""
-    tables = ", ".join(compiled.tables)
-    if level is Level.INSTANCE:
-        return f"WITH {tables} SELECT coalesce({_MATCHES}, 0) FROM ({compiled.matching()}) m"  # noqa: S608 - names are ours
-    grouped = f"SELECT FROM ({compiled.matching()}) m GROUP BY m.{key_of(level)}"
-    return f"WITH {tables} SELECT count(*) FROM ({grouped}) g"  # noqa: S608
+def walk_order(sort: Sequence[SortKey]) -> str | None:
+    """Return what blocks are to be read in the order of, for rows sorted so; None if no index has that order."""
+    return _WALKED.get((sort[0].column, sort[0].descending)) if sort else None
+
+
+def summary_statement(compiled: Compiled, level: Level) -> str:
+    """Return a SELECT of (rows in all, numbers of the blocks that match or null if they are many)."""
+    if compiled.part.truth is True and level is not Level.INSTANCE:
+        return f"SELECT count(*), NULL FROM pacs.{level.value}"  # noqa: S608 - none of them is without instances
+    if compiled.part.truth is True:
+        return "SELECT coalesce(sum(b.n), 0)::bigint, NULL FROM pacs.block b"
+    counted = f"coalesce({_MATCHES}, 0)" if level is Level.INSTANCE else f"count(DISTINCT m.{key_of(level)})"
+    return (
+        f"{compiled.with_tables()}SELECT s.total, CASE WHEN s.blocks <= {MOST_NAMED} THEN s.named END FROM ("  # noqa: S608 - names are ours
+        f"SELECT {counted} AS total, count(*) AS blocks, array_agg(m.block_pk) AS named "
+        f"FROM ({compiled.matching()}) m) s"
+    )
 
 
 def seen_statement(compiled: Compiled) -> str:
     """Return the statement for the numbers of studies and of instances."""
     counts = f"count(DISTINCT m.study_pk), coalesce({_MATCHES}, 0)"
-    return f"WITH {', '.join(compiled.tables)} SELECT {counts} FROM ({compiled.matching()}) m"  # noqa: S608
+    return f"{compiled.with_tables()}SELECT {counts} FROM ({compiled.matching()}) m"  # noqa: S608
 
 
 def counts_select(compiled: Compiled, level: Level, columns: Sequence[str], condition: str = "TRUE") -> str:
@@ -95,16 +123,17 @@ def page_statement(
     sort: Sequence[SortKey],
     after: tuple[list[SortValue], int] | None,
     limit: int,
-    counts: str | None,
+    counts: str | None = None,
+    *,
+    named: Sequence[int] | None = None,
+    walk: str | None = None,
 ) -> str:
-    """Return a SELECT of (total, key, first matching instance, sort value, ...), in order.
-
-    The total's row is there even if no other is; its key is null then.
+    """Return a SELECT of (key, first matching instance, sort value, ...), in order.
 
     Parameters
     ----------
     compiled
-        Query and permissions, compiled with `sort_paths` first among the extra paths. Parameters are added to it.
+        Query and permissions, compiled with `sort_paths` among the extra paths. Parameters are added to it.
     level, sort
         What a row is and how rows are sorted; the key breaks every tie.
     after
@@ -113,38 +142,53 @@ def page_statement(
         Rows.
     counts
         SELECT of key and counted columns that are sorted by; None if there are none.
+    named
+        All blocks that match, if they are known.
+    walk
+        `walk_order`, to read blocks in that order; the statement has to be run with sorting disabled.
     """
-    parameters = compiled.parameters
-    paths = sort_paths(level, sort)
-    most = parameters.add(limit)
+    most = compiled.parameters.add(limit)
+    condition = "TRUE" if named is None else f"b.block_pk = ANY({compiled.parameters.add(list(named))}::int[])"
     if level is Level.INSTANCE:
-        body = _instance_page(compiled, sort, after, most)
+        tables = _instance_page(compiled, sort, after, most, condition, walk or "")
     else:
-        values = [_value(level, key, paths, parameters) for key in sort]
-        body = _group_page(compiled, level, sort, values, after, most, counts)
-    return f"WITH {', '.join([*compiled.tables, *body])}"
+        tables = _group_page(compiled, level, sort, condition, walk, counts)
+    keyset = f"WHERE {_after(sort, after[0], after[1], compiled.parameters)}" if after else ""
+    shown = "".join(f", b.s{n}" for n in range(len(sort)))
+    return (
+        f"{compiled.with_tables(tables)}SELECT b.key, b.rep{shown} FROM ranked b {keyset} "  # noqa: S608
+        f"ORDER BY {_order(sort)}b.key LIMIT {most}"
+    )
 
 
 def _group_page(
-    compiled: Compiled,
-    level: Level,
-    sort: Sequence[SortKey],
-    values: Sequence[str],
-    after: tuple[list[SortValue], int] | None,
-    most: str,
-    counts: str | None,
+    compiled: Compiled, level: Level, sort: Sequence[SortKey], condition: str, walk: str | None, counts: str | None
 ) -> list[str]:
-    key = key_of(level)
-    shown = "".join(f", {value} AS s{n}" for n, value in enumerate(values))
-    counted = f"LEFT JOIN ({counts}) c ON c.key = r.key" if counts else ""
-    joined = "JOIN ps USING (pathset_id)" if sort_paths(level, sort) else ""
-    return [
-        f"matched AS MATERIALIZED ({compiled.matching()})",
-        f"reps AS MATERIALIZED (SELECT b.{key} AS key, min({_FIRST}) AS rep FROM matched b GROUP BY 1)",  # noqa: S608
-        f"ranked AS (SELECT r.key, r.rep{shown} FROM reps r JOIN pacs.block b ON b.block_pk = (r.rep >> 16)::int "  # noqa: S608
-        f"{joined} {counted})",
-        _last("(SELECT count(*) FROM reps)", sort, after, most, compiled.parameters),
-    ]
+    """Return the tables of patients, studies or series, each by the first of its blocks that match."""
+    key, paths = key_of(level), sort_paths(level, sort)
+    in_row = [BLOCK_COLUMNS[one.column] for one in sort if one.column in BLOCK_COLUMNS]
+    is_in_row = not paths and all(one.column != "SOPInstanceUID" for one in sort)
+    values = "".join(f", {_value(compiled, level, one, '(rep & 65535)::int')} AS s{n}" for n, one in enumerate(sort))
+    if walk is not None:
+        columns = [*in_row, walk.split()[0], *(() if is_in_row else ("b.vals", "b.pathset_id"))]
+        blocks = compiled.matching("".join(f", {one}" for one in dict.fromkeys(columns)), condition, walk)
+        before = compiled.matching("", f"b.{key} = o.{key} AND b.block_pk < o.block_pk")
+        first = f"o.{key} AS key, {_FIRST.replace('b.', 'o.')} AS rep"
+        return [
+            f"ranked AS (SELECT b.key, b.rep{values} FROM (SELECT o.*, {first} "  # noqa: S608
+            f"FROM ({blocks}) o WHERE NOT EXISTS ({before}) ORDER BY {walk.replace('b.', 'o.')} OFFSET 0) b)"
+        ]
+    counted = f"LEFT JOIN ({counts}) c USING (key)" if counts else ""
+    columns = list(dict.fromkeys(in_row)) if is_in_row else []
+    blocks = compiled.matching("".join(f", {one}" for one in columns), condition)
+    reps = (
+        f"reps AS MATERIALIZED (SELECT DISTINCT ON (b.{key}) b.{key} AS key, {_FIRST} AS rep"  # noqa: S608
+        f"{''.join(f', {one}' for one in columns)} FROM ({blocks}) b ORDER BY b.{key}, b.block_pk)"
+    )
+    if is_in_row:
+        return [reps, f"ranked AS (SELECT key, rep{values} FROM reps b {counted})"]  # noqa: S608
+    opened = "reps r JOIN pacs.block b ON b.block_pk = (r.rep >> 16)::int"
+    return [reps, f"ranked AS (SELECT key, rep{values} FROM {opened} {counted})"]  # noqa: S608
 
 
 def _instance_page(
@@ -152,22 +196,25 @@ def _instance_page(
     sort: Sequence[SortKey],
     after: tuple[list[SortValue], int] | None,
     most: str,
+    condition: str,
+    walk: str,
 ) -> list[str]:
     """Sort blocks first, by what all instances of a block agree on, and open only those that can be on the page."""
     known = 0
     while known < len(sort) and sort[known].column in BLOCK_COLUMNS:
         known += 1
     parameters = compiled.parameters
-    paths = sort_paths(Level.INSTANCE, sort)
     from_block, columns, values = "", "", ""
     for n, key in enumerate(sort):
         if key.column in BLOCK_COLUMNS:
             from_block += f", {BLOCK_COLUMNS[key.column]} AS s{n}"
             values += f", b.s{n}"
         else:
-            constant, by_place = _column(key, paths, parameters)
+            constant, by_place = _column(compiled, key)
             columns += f", {constant} AS c{n}, {by_place} AS a{n}"
             values += f", coalesce(b.c{n}, b.a{n}[u.ord]) AS s{n}"
+    raw = dict.fromkeys(BLOCK_COLUMNS[key.column] for key in sort if key.column in BLOCK_COLUMNS)
+    blocks = compiled.matching("".join(f", {column}" for column in raw), condition, walk)
     opened = [f"opened AS MATERIALIZED ({_opened(sort[:known], known == len(sort), after, most, parameters)})"]
     source = "opened"
     if columns:
@@ -179,19 +226,17 @@ def _instance_page(
             f"trimmed AS (SELECT * FROM (SELECT b.*, {rows} OVER ({order}) - {rows} OVER ({same}) AS before "  # noqa: S608
             f"FROM opened b) b WHERE b.before < {most})"
         )
-        held = "SELECT k.block_pk, k.vals, ps.k FROM pacs.block k JOIN ps USING (pathset_id)"
         opened.append(
             f"columns AS MATERIALIZED (SELECT b.*{columns} FROM trimmed b "  # noqa: S608
-            f"JOIN ({held}) kb ON kb.block_pk = b.block_pk)"
+            "JOIN pacs.block kb ON kb.block_pk = b.block_pk)"
         )
         source = "columns"
     return [
-        f"matched AS MATERIALIZED ({compiled.matching(from_block)})",
+        f"matched AS {'MATERIALIZED ' if after else ''}(SELECT b.*{from_block} FROM ({blocks}) b)",  # noqa: S608
         *opened,
         "ranked AS (SELECT (b.block_pk::bigint << 16) | u.ord AS key, (b.block_pk::bigint << 16) | u.ord AS rep"  # noqa: S608
         f"{values} FROM {source} b "
         "CROSS JOIN LATERAL unnest(coalesce(b.hits, (%(places)s::int[])[1:b.n])) u (ord))",
-        _last(f"(SELECT coalesce({_MATCHES}, 0) FROM matched m)", sort, after, most, parameters),  # noqa: S608
     ]
 
 
@@ -224,18 +269,6 @@ def _opened(
     behind = _after(known, after[0][: len(known)], None, parameters)
     rest = f"SELECT b.*, TRUE AS counts FROM matched b WHERE {other} AND {behind} {ending}"  # noqa: S608
     return f"({tied}) UNION ALL ({rest})"
-
-
-def _last(
-    total: str, sort: Sequence[SortKey], after: tuple[list[SortValue], int] | None, most: str, parameters: Parameters
-) -> str:
-    keyset = f"WHERE {_after(sort, after[0], after[1], parameters)}" if after else ""
-    shown = "".join(f", p.s{n}" for n in range(len(sort)))
-    return (
-        f"page AS (SELECT * FROM ranked b {keyset} ORDER BY {_order(sort)}b.key LIMIT {most}) "  # noqa: S608
-        f"SELECT total.n, p.key, p.rep{shown} FROM (SELECT {total} AS n) total LEFT JOIN page p ON TRUE "
-        f"ORDER BY {_order(sort, 'p')}p.key"
-    )
 
 
 def _order(sort: Sequence[SortKey], table: str = "b") -> str:
@@ -271,35 +304,39 @@ def _not_tied(sort: Sequence[SortKey], values: Sequence[SortValue], parameters: 
     return f"({' OR '.join(tests) or 'FALSE'})"
 
 
-def _value(level: Level, key: SortKey, paths: Sequence[str], parameters: Parameters) -> str:
-    """Return the expression of what a row of patients, studies or series ``r`` with block ``b`` is sorted by."""
+def _value(compiled: Compiled, level: Level, key: SortKey, place: str) -> str:
+    """Return the expression of what the instance at a place of block ``b`` is sorted by."""
     if key.column in COUNTED[level]:
         number = f'c."{key.column}"'
         return f"{number}::float8" if is_count(level, key.column) else f"array_to_string({number}, ',')"
-    place = "(r.rep & 65535)::int"
     if key.column in BLOCK_COLUMNS:
         return BLOCK_COLUMNS[key.column]
     if key.column == "SOPInstanceUID":
         return f"(SELECT i.sop_uid FROM pacs.instance i WHERE i.block_pk = b.block_pk AND i.ord = {place})"  # noqa: S608
-    position = paths.index(f"{tag_of(key.column):08X}") + 1
-    at, numeric = f"ps.k[{position}]", is_numeric(key.column)
+    path, numeric, parameters = f"{tag_of(key.column):08X}", is_numeric(key.column), compiled.parameters
+    at = compiled.position(path, "b")
+    if at is None:
+        return f"NULL::{'float8' if numeric else 'text'}"
     of_place = _first_of(f"(v.contents::jsonb -> {place} - 1)", numeric, parameters)
     of_id = _first_value(f"v.ids[{place}]", numeric, parameters)
     return (
         f"(CASE WHEN {at} > 0 THEN {_first_value(f'b.vals[{at}]', numeric, parameters)} "  # noqa: S608
         f"WHEN {at} < 0 THEN (SELECT CASE WHEN v.ids IS NOT NULL THEN {of_id} "
         f"ELSE {of_place} END FROM pacs.vary v WHERE v.block_pk = b.block_pk "
-        f"AND v.path_id = (%(paths)s::int[])[{position}]) END)"
+        f"AND v.path_id = {compiled.path_ids[path]}) END)"
     )
 
 
-def _column(key: SortKey, paths: Sequence[str], parameters: Parameters) -> tuple[str, str]:
+def _column(compiled: Compiled, key: SortKey) -> tuple[str, str]:
     """Return the expressions of what all instances of a block are sorted by, and of an array with each one's own."""
     if key.column == "SOPInstanceUID":
         uids = "(SELECT array_agg(i.sop_uid ORDER BY i.ord) FROM pacs.instance i WHERE i.block_pk = b.block_pk)"
         return "NULL::text", uids
-    position = paths.index(f"{tag_of(key.column):08X}") + 1
-    at, numeric = f"kb.k[{position}]", is_numeric(key.column)
+    path, numeric, parameters = f"{tag_of(key.column):08X}", is_numeric(key.column), compiled.parameters
+    at = compiled.position(path, "kb")
+    if at is None:
+        kind = "float8" if numeric else "text"
+        return f"NULL::{kind}", f"NULL::{kind}[]"
     constant = f"(CASE WHEN {at} > 0 THEN {_first_value(f'kb.vals[{at}]', numeric, parameters)} END)"
     # Only places that match are looked at; the others keep theirs in the array.
     matching = "CASE WHEN b.hits IS NULL OR u.o = ANY(b.hits) THEN"
@@ -311,9 +348,18 @@ def _column(key: SortKey, paths: Sequence[str], parameters: Parameters) -> tuple
         f"(SELECT array_agg({matching} {_first_of('u.c', numeric, parameters)} END ORDER BY u.o) "  # noqa: S608
         "FROM jsonb_array_elements(v.contents::jsonb) WITH ORDINALITY u (c, o))"
     )
+    # Where each instance has one value and that is a number, the numbers stand there already.
+    from_numbers = (
+        "WHEN v.whole AND NOT v.several AND v.contents !~ '.[[{]' THEN (SELECT array_agg("
+        "CASE WHEN abs(u.x) >= 1e-300 OR u.x = 0 THEN u.x END ORDER BY u.o) "
+        "FROM unnest(v.nums, coalesce(v.ords, (%(places)s::int[])[1:b.n])) u (x, o)) "
+        if numeric
+        else ""
+    )
     by_place = (
-        f"(CASE WHEN {at} < 0 THEN (SELECT CASE WHEN v.ids IS NOT NULL THEN {from_ids} ELSE {from_contents} END "  # noqa: S608
-        f"FROM pacs.vary v WHERE v.block_pk = b.block_pk AND v.path_id = (%(paths)s::int[])[{position}]) END)"
+        f"(CASE WHEN {at} < 0 THEN (SELECT CASE WHEN v.ids IS NOT NULL THEN {from_ids} {from_numbers}"  # noqa: S608
+        f"ELSE {from_contents} END FROM pacs.vary v WHERE v.block_pk = b.block_pk "
+        f"AND v.path_id = {compiled.path_ids[path]}) END)"
     )
     return constant, by_place
 

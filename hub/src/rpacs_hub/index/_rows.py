@@ -52,11 +52,15 @@ async def read_rows(
     blocks = sorted({block for block, _ in places})
     names = {f"{tag_of(column):08X}": column for column in columns}
     paths = {path_ids[name]: name for name in names if name in path_ids}
-    held = dict(await (await connection.execute(_HELD, (list(paths), blocks))).fetchall())
-    varying: dict[tuple[int, int], Sequence[Any]] = {}
-    if wanted := [path for n, path in enumerate(paths) if any(values[n] == -1 for values in held.values())]:
-        for block, path, ids, text in await (await connection.execute(_VARYING, (blocks, wanted))).fetchall():
-            varying[block, path] = ids if ids is not None else json.loads(text)
+    async with connection.pipeline():
+        of_blocks = await connection.execute(_HELD, (list(paths), blocks))
+        of_places = await connection.execute(_VARYING, (blocks, list(paths)))
+        of_uids = await connection.execute(_UIDS, (blocks,)) if "SOPInstanceUID" in columns else None
+        held = dict(await of_blocks.fetchall())
+        found = await of_places.fetchall()
+        uids = {row[:2]: row[2] for row in await of_uids.fetchall()} if of_uids is not None else {}
+    varying = {(block, path): ids if ids is not None else json.loads(text) for block, path, ids, text in found}
+    wanted = {path for _, path in varying}
     coded = {value for values in held.values() for value in values if value > 0}
     for block, place in places:
         for path in wanted:
@@ -64,6 +68,7 @@ async def read_rows(
             if column is not None and isinstance(column[place - 1], int) and not isinstance(column[place - 1], bool):
                 coded.add(column[place - 1])
     contents = await Dictionary(connection).contents(coded)
+    shown: dict[tuple[int, str], Any] = {}
     for row, (block, place) in zip(rows, places, strict=True):
         for path, value in zip(paths, held[block], strict=True):
             if value == -1:
@@ -75,11 +80,11 @@ async def read_rows(
                 content = contents[value][1]
             else:
                 continue
-            row[names[paths[path]]] = shown_of(paths[path], content)
-    if "SOPInstanceUID" in columns:
-        uids = {row[:2]: row[2] for row in await (await connection.execute(_UIDS, (blocks,))).fetchall()}
-        for row, place_of in zip(rows, places, strict=True):
-            row.setdefault("SOPInstanceUID", uids[place_of])
+            if (path, content) not in shown:
+                shown[path, content] = shown_of(paths[path], content)
+            row[names[paths[path]]] = shown[path, content]
+        if "SOPInstanceUID" in columns:
+            row.setdefault("SOPInstanceUID", uids[block, place])
     return rows
 
 

@@ -22,7 +22,8 @@ of a series are kept in **blocks** of up to `BLOCK_SIZE`:
     Either ``ids``, contents from the dictionary (0 = absent), where few are distinct; or ``contents``, a JSON array
     (null = absent). There ``nums`` are all numbers among the values, ascending, and ``ords`` the places they belong to
     (null = 1, 2, 3 ...), or ``nums`` is null where some number does not fit a double exactly; ``several`` says that a
-    place occurs more than once.
+    place occurs more than once. In either case ``least`` and ``most`` are the first and last of these numbers (null
+    where ``nums`` would be null or empty), and ``whole`` says that every place has one.
 ``pacs.instance``
     Which files there are. Paths named ``=00080018`` in a pathset say that the SOPInstanceUID of this row is all that
     the tag holds.
@@ -98,17 +99,21 @@ CREATE TABLE IF NOT EXISTS pacs.block (
     patient_pk    int NOT NULL,
     pathset_id    int NOT NULL,
     n             int NOT NULL,
+    vals          int[] NOT NULL,
     series_number float8,
     modality      text,
     patient_id    text COLLATE "C",
     study_date    text COLLATE "C",
     study_uid     text COLLATE "C",
-    series_uid    text COLLATE "C",
-    vals          int[] NOT NULL
+    series_uid    text COLLATE "C"
 ) WITH (fillfactor = 90);
 CREATE INDEX IF NOT EXISTS block_series ON pacs.block (series_pk);
 CREATE INDEX IF NOT EXISTS block_study ON pacs.block (study_pk);
 CREATE INDEX IF NOT EXISTS block_patient ON pacs.block (patient_pk);
+-- What the first pages of results are sorted by: blocks are read in that order until there are enough.
+CREATE INDEX IF NOT EXISTS block_date ON pacs.block (study_date DESC NULLS LAST);
+CREATE INDEX IF NOT EXISTS block_study_uid ON pacs.block (study_uid);
+CREATE INDEX IF NOT EXISTS block_patient_id ON pacs.block (patient_id);
 CREATE INDEX IF NOT EXISTS block_vals ON pacs.block USING gin (vals pg_catalog.array_ops) WITH (fastupdate = off);
 CREATE TABLE IF NOT EXISTS pacs.vary (
     block_pk int NOT NULL,
@@ -120,6 +125,10 @@ CREATE TABLE IF NOT EXISTS pacs.vary (
     contents text,
     PRIMARY KEY (block_pk, path_id)
 );
+ALTER TABLE pacs.vary ADD COLUMN IF NOT EXISTS whole boolean NOT NULL DEFAULT false,
+    ADD COLUMN IF NOT EXISTS least float8, ADD COLUMN IF NOT EXISTS most float8;
+CREATE INDEX IF NOT EXISTS vary_range ON pacs.vary (path_id, block_pk) INCLUDE (whole, least, most)
+    WHERE least IS NOT NULL;
 CREATE TABLE IF NOT EXISTS pacs.instance (
     block_pk   int NOT NULL REFERENCES pacs.block,
     ord        int NOT NULL,

@@ -27,18 +27,20 @@ from rpacs_hub.index._columns import (
     is_numeric,
     tag_of,
 )
-from rpacs_hub.index._compile import Parameters, compile_query
+from rpacs_hub.index._compile import Compiled, compile_query
 from rpacs_hub.index._cursor import decode_cursor, encode_cursor, search_digest
 from rpacs_hub.index._identity import pack_id, unpack_id
 from rpacs_hub.index._page import (
-    count_statement,
     counts_select,
     is_count,
     key_of,
     page_statement,
     seen_statement,
     sort_paths,
+    summary_statement,
+    walk_order,
 )
+from rpacs_hub.index._parts import Parameters
 from rpacs_hub.index._rows import read_documents, read_rows
 from rpacs_hub.index.visible import Overlap, Seen, Visible
 
@@ -205,24 +207,25 @@ class Index:
             compiled = await compile_query(connection, search.query, visible, sort_paths(level, sort), also=shown)
             counts = None
             if sorted_by := list(dict.fromkeys(key.column for key in sort if key.column in COUNTED[level])):
-                seen = await compile_query(connection, None, visible, prefix="c_")
-                counts = counts_select(seen, level, sorted_by)
-                compiled.include(seen)
-            most = search.limit + 1 if search.limit else 0
-            statement = page_statement(compiled, level, sort, after, most, counts)
-            found = await (await connection.execute(statement.encode(), compiled.parameters)).fetchall()
-            total = int(found[0][0])
-            found = [row for row in found if row[1] is not None]
+                counts = counts_select(compiled.visible(), level, sorted_by)
+            total, named = await _summarise(connection, compiled, level)
+            found: list[Sequence[Any]] = []
+            if search.limit and total:
+                walk = walk_order(sort) if named is None and after is None else None
+                statement = page_statement(
+                    compiled, level, sort, after, search.limit + 1, counts, named=named, walk=walk
+                )
+                found = await _run(connection, statement, compiled.parameters, in_order=walk is not None)
             more = len(found) > search.limit
             found = found[: search.limit]
-            places = [(row[2] >> 16, row[2] & 65535) for row in found]
+            places = [(row[1] >> 16, row[1] & 65535) for row in found]
             held = await read_rows(connection, places, from_files, compiled.path_ids)
-            aggregates = await self._aggregates(connection, level, counted, [row[1] for row in found], visible)
+            aggregates = await _aggregates(connection, compiled, level, counted, [row[0] for row in found])
         rows = []
         for row, values in zip(found, held, strict=True):
-            values.update(aggregates.get(row[1], {}))
+            values.update(aggregates.get(row[0], {}))
             rows.append({column: values.get(column) for column in columns})
-        cursor = encode_cursor(digest, found[-1][3:], found[-1][1]) if more and found else None
+        cursor = encode_cursor(digest, found[-1][2:], found[-1][0]) if more and found else None
         return Page(level, columns, rows, total, cursor)
 
     async def count(self, query: dicom_query.Node | None, level: Level, visible: Visible) -> int:
@@ -235,9 +238,7 @@ class Index:
         """
         async with self._reading() as connection:
             compiled = await compile_query(connection, query, visible)
-            cursor = await connection.execute(count_statement(compiled, level).encode(), compiled.parameters)
-            row = await cursor.fetchone()
-        return int(row[0]) if row else 0
+            return (await _summarise(connection, compiled, level))[0]
 
     async def overlap(self, before: Visible, after: Visible, query: dicom_query.Node | None = None) -> Overlap:
         """Count what is visible before and after a change, and what is visible either way.
@@ -322,11 +323,11 @@ class Index:
             elif level is not Level.INSTANCE:
                 keys = await self._keys(connection, query, level, visible, limit + 1)
                 of_block = f"b.{key_of(level)} = ANY({compiled.parameters.add(keys)}::int[])"
-            tables = ", ".join([*compiled.tables, f"matched AS ({compiled.matching('', of_block)})"])
+            tables = compiled.with_tables([f"matched AS ({compiled.matching('', of_block)})"])
             ending = (
                 f" ORDER BY t.study_uid, s.series_uid, i.block_pk, i.ord LIMIT {compiled.parameters.add(limit + 1)}"
             )
-            statement = f"WITH {tables} {_INSTANCES.format('matched', of_instance)}{ending}"
+            statement = f"{tables}{_INSTANCES.format('matched', of_instance)}{ending}"
             cursor = await connection.execute(statement.encode(), compiled.parameters)
             found = [_instance(row) for row in await cursor.fetchall()]
         if len(found) > limit:
@@ -349,7 +350,7 @@ class Index:
             named = f"SELECT block_pk FROM pacs.instance WHERE orthanc_id = ANY({asked}::bytea[])"  # noqa: S608
             matching = compiled.matching("", f"b.block_pk = ANY(ARRAY({named}))")
             statement = (
-                f"WITH {', '.join(compiled.tables)} SELECT i.orthanc_id FROM ({matching}) m "  # noqa: S608
+                f"{compiled.with_tables()}SELECT i.orthanc_id FROM ({matching}) m "  # noqa: S608
                 "JOIN pacs.instance i ON i.block_pk = m.block_pk AND (m.hits IS NULL OR i.ord = ANY(m.hits)) "
                 f"WHERE i.orthanc_id = ANY({asked}::bytea[])"
             )
@@ -361,22 +362,11 @@ class Index:
     ) -> list[int]:
         compiled = await compile_query(connection, query, visible)
         statement = (
-            f"WITH {', '.join(compiled.tables)} SELECT DISTINCT m.{key_of(level)} FROM ({compiled.matching()}) m "  # noqa: S608
+            f"{compiled.with_tables()}SELECT DISTINCT m.{key_of(level)} FROM ({compiled.matching()}) m "  # noqa: S608
             f"LIMIT {compiled.parameters.add(most)}"
         )
         cursor = await connection.execute(statement.encode(), compiled.parameters)
         return [row[0] for row in await cursor.fetchall()]
-
-    async def _aggregates(
-        self, connection: Any, level: Level, columns: Sequence[str], keys: Sequence[int], visible: Visible
-    ) -> dict[int, dict[str, Any]]:
-        if not columns or not keys:
-            return {}
-        compiled = await compile_query(connection, None, visible)
-        condition = f"b.{key_of(level)} = ANY({compiled.parameters.add(list(keys))}::int[])"
-        statement = f"WITH {', '.join(compiled.tables)} {counts_select(compiled, level, columns, condition)}"
-        cursor = await connection.execute(statement.encode(), compiled.parameters)
-        return {row[0]: dict(zip(columns, row[1:], strict=True)) for row in await cursor.fetchall()}
 
     @contextlib.asynccontextmanager
     async def _reading(self) -> AsyncIterator[Any]:
@@ -406,6 +396,38 @@ class Index:
             raise DatabaseUnavailable("There is no index yet.", "Start `rpacs-hub index run`.") from error
         except (psycopg.OperationalError, psycopg_pool.PoolTimeout) as error:
             raise DatabaseUnavailable("The database does not answer.", "Try again in a minute.") from error
+
+
+async def _summarise(connection: Any, compiled: Compiled, level: Level) -> tuple[int, list[int] | None]:
+    """Return how many rows match, and the blocks that do if they are few."""
+    cursor = await connection.execute(summary_statement(compiled, level).encode(), compiled.parameters)
+    total, named = await cursor.fetchone()
+    return int(total), named
+
+
+async def _aggregates(
+    connection: Any, compiled: Compiled, level: Level, columns: Sequence[str], keys: Sequence[int]
+) -> dict[int, dict[str, Any]]:
+    """Return the counted columns of each key, over everything below it that may be seen."""
+    if not columns or not keys:
+        return {}
+    condition = f"b.{key_of(level)} = ANY({compiled.parameters.add(list(keys))}::int[])"
+    statement = f"{compiled.with_tables()}{counts_select(compiled.visible(), level, columns, condition)}"
+    cursor = await connection.execute(statement.encode(), compiled.parameters)
+    return {row[0]: dict(zip(columns, row[1:], strict=True)) for row in await cursor.fetchall()}
+
+
+async def _run(
+    connection: Any, statement: str, parameters: Mapping[str, Any], *, in_order: bool
+) -> list[Sequence[Any]]:
+    """Run the statement of a page; `in_order`: let nothing be sorted that an index can give in order."""
+    if not in_order:
+        return list(await (await connection.execute(statement.encode(), parameters)).fetchall())
+    async with connection.pipeline():
+        await connection.execute("SET LOCAL enable_sort = off")
+        cursor = await connection.execute(statement.encode(), parameters)
+        await connection.execute("SET LOCAL enable_sort = on")
+        return list(await cursor.fetchall())
 
 
 def _instance(row: Sequence[Any], document: Mapping[str, Any] | None = None) -> IndexedInstance:

@@ -43,7 +43,8 @@ INSERT INTO pacs.series OVERRIDING SYSTEM VALUE
 INSERT INTO pacs.value (value_id, path_id, digest, num, t, content) OVERRIDING SYSTEM VALUE
     SELECT value_id + {c} * {contents}, path_id, gen_random_uuid(), num,
         t || CASE WHEN path IN ('00100020', '00100010') THEN '-{c}' ELSE '.{c}' END,
-        replace(replace(content, '"1.2.826.0.1.', '"1.2.826.0.1.{c}'), t, t || '-{c}')
+        CASE WHEN t IS NULL THEN replace(content, '"1.2.826.0.1.', '"1.2.826.0.1.{c}')
+             ELSE replace(content, t, t || '-{c}') END
     FROM own JOIN pacs.value USING (value_id);
 INSERT INTO pacs.block (block_pk, series_pk, study_pk, patient_pk, pathset_id, n, vals, series_number, modality,
         patient_id, study_date, study_uid, series_uid) OVERRIDING SYSTEM VALUE

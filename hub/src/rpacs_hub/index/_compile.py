@@ -32,13 +32,24 @@ from rpacs_hub.index._lookup import (
     is_mostly_true,
     value_test,
 )
-from rpacs_hub.index._parts import EVERYWHERE, NOWHERE, PLACES, Parameters, Part, all_of, any_of, branch, negated
+from rpacs_hub.index._parts import (
+    EVERYWHERE,
+    NOWHERE,
+    PLACES,
+    Look,
+    Parameters,
+    Part,
+    all_of,
+    any_of,
+    branch,
+    negated,
+)
 from rpacs_hub.index.schema import BLOCK_SIZE
 from rpacs_hub.index.visible import Visible
 
 __all__ = ["Compiled", "compile_query"]
 
-_MOST_NAMED = 50_000
+_MOST_NAMED = 200_000
 """Contents that are named in the statement; where a condition is met by more, they stay in the database."""
 
 _MOST_SEARCHED = 300
@@ -363,7 +374,6 @@ class _Leaves:
             return uid or Part(False)
         at = self._columns[name]
         need = None
-        varies = NOWHERE
         if found is None:
             truth = f"CASE WHEN {at} > 0 OR {at} = -1 THEN TRUE WHEN {at} = -2 THEN NULL ELSE FALSE END"
             constant = EVERYWHERE
@@ -377,13 +387,11 @@ class _Leaves:
                     return uid or Part(False)
             if blocks is not None:
                 need = f"(b.block_pk = ANY({self._parameters.add(blocks)}::int[]))"
-        if path.is_varying:
-            varies = (
-                f"coalesce((SELECT {self._inside(condition, found)} FROM pacs.vary v "  # noqa: S608 - names are ours
-                f"WHERE v.block_pk = b.block_pk AND v.path_id = {path.path_id}), {NOWHERE})"
-            )
-        places = f"(CASE WHEN {at} > 0 THEN {constant} WHEN {at} < 0 THEN {varies} ELSE {NOWHERE} END)"
-        part = Part(f"({truth})", places if path.is_varying else None, need)
+        if not path.is_varying:
+            part = Part(f"({truth})", None, need)
+        else:
+            look = Look(at, path.path_id, constant, self._inside(condition, found))
+            part = Part(f"({truth})", look.places(), need, look)
         return any_of([part, uid]) if uid else part
 
     def _range(self, condition: Condition, path: _Path) -> str:

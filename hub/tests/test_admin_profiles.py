@@ -185,7 +185,7 @@ def test_what_was_not_saved_says_why(rig, fields, words):
 
 def test_one_profile_by_its_form(rig):
     page = rig.pages.get("profiles/one", params={"name": "CT only"})
-    assert "Group ct-researchers Take away from group ct-researchers" in text_of(page)
+    assert "Group ct-researchers Take away from group ct-researchers On the Hub these are: clara" in text_of(page)
     base = {"name": "CT only", "expected": field(page, "expected")}
 
     def shown(**fields: str) -> str:

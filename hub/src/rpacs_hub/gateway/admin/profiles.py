@@ -10,7 +10,7 @@ from rpacs_hub.gateway.admin import _permissions_text as editor
 from rpacs_hub.gateway.admin import versions
 from rpacs_hub.gateway.admin._page import AdminCall, NavEntry, get, page, post, redirect, required
 from rpacs_hub.index import Level, Visible
-from rpacs_hub.permissions import Action, Profile, parse_permissions
+from rpacs_hub.permissions import Action, Profile, held_profiles, parse_permissions
 from rpacs_hub.permissions.changes import holders, paths_of, sight
 from rpacs_hub.permissions.edit import EditError, give, remove_profile, set_profile, take_away
 
@@ -70,9 +70,14 @@ async def show_one(call: AdminCall) -> Reply:
     if name and profile is None:
         raise ApiError(404, "not_found", "There is no such profile (any more).", "Go back to the list.")
     users, groups = holders(permissions)
+    try:
+        people = await call.services.authenticator.everybody(call.token) if profile else ()
+    except HubError:
+        people = None
     return page(
         call,
         "profile.html",
+        people=people and sorted(one.name for one in people if name in held_profiles(permissions, one)),
         title=f"Profile {name}" if name else "New profile",
         row=_row(profile, users, groups, None) if profile else None,
         profile=profile or Profile(""),

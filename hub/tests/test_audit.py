@@ -121,6 +121,23 @@ def test_without_an_audit_line_nothing_leaves(archive, tmp_path, address):
         assert set(answer.json()) == {"error", "message", "hint"}
 
 
+def test_no_page_of_the_administration_opens_without_its_line_in_the_file(archive, tmp_path):
+    (tmp_path / "audit.jsonl").mkdir()
+    settings = gateway_settings(archive.base, archive.served.settings.research_url, tmp_path)
+    with serving(settings) as served:
+        until(lambda: served.gateway.services.exporter, "the exporter")
+        boss = served.browser("boss")
+        asked = 0
+        for route in PAGES:
+            if route.method == "GET" and "{" not in route.path:
+                answer = boss.get(route.path)
+                assert answer.status_code == 503, route.path
+                assert "access log (file) cannot be written" in answer.text
+                asked += 1
+        boss.close()
+    assert asked >= 8
+
+
 def test_without_the_database_nothing_leaves_and_health_says_so(archive, tmp_path):
     settings = gateway_settings(archive.base, archive.served.settings.research_url, tmp_path)
     nowhere = role_url("postgresql://x@127.0.0.1:1/", "rpacs_gateway", "wrong", "none")

@@ -4,12 +4,16 @@
 // only signing in is open to everybody; its administration asks for a key, given as the AWS access key id of each
 // request. The sign-in page gets a face, too, and nothing that came with the address is put into it unescaped.
 //
+// Three things that Cognito does and cognito-local leaves out are done here: who is disabled cannot sign in or renew a
+// session, a temporary password must be replaced at the first sign-in, and AdminUserGlobalSignOut ends every session.
+//
 // Environment: HOST, PORT, RPACS_LOGIN_ADMIN_KEY, NODE_PATH (where cognito-local is). Data: .cognito/ in the current folder.
 "use strict";
 
 const crypto = require("node:crypto");
 const http = require("node:http");
 const { createDefaultServer } = require("cognito-local");
+const { UserPoolServiceFactoryImpl } = require("cognito-local/lib/services/userPoolService");
 
 const adminKey = process.env.RPACS_LOGIN_ADMIN_KEY;
 if (!adminKey) {
@@ -18,6 +22,8 @@ if (!adminKey) {
 }
 
 const LARGEST_FORM = 16 * 1024;
+const SHORTEST_PASSWORD = 8;
+const CHOOSING = 3 * 60 * 1000; // ms to choose a new password, as at Cognito
 const FIELDS = ["client_id", "redirect_uri", "response_type", "code_challenge", "code_challenge_method", "scope", "state"];
 
 // Warnings and errors only, one line each, and never a request's body.
@@ -49,8 +55,111 @@ function isPublic(method, path) {
 
 const escape = (text) => String(text).replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
 
-function page(fields, error, username) {
-  const hidden = FIELDS.map((name) => `<input type="hidden" name="${name}" value="${escape(fields.get(name) ?? "")}">`);
+// ---- what cognito-local knows of users
+
+const pools = new Map();
+const create = UserPoolServiceFactoryImpl.prototype.create;
+UserPoolServiceFactoryImpl.prototype.create = async function (...words) {
+  const pool = await create.apply(this, words);
+  pools.set(pool.options.Id, pool);
+  const byRefreshToken = pool.getUserByRefreshToken.bind(pool);
+  pool.getUserByRefreshToken = async (...more) => {
+    const user = await byRefreshToken(...more);
+    return user && user.Enabled === false ? null : user;
+  };
+  return pool;
+};
+
+async function find(username) {
+  for (const pool of pools.values()) {
+    const user = await pool.getUserByUsername({ logger }, username);
+    if (user) return { pool, user };
+  }
+  return null;
+}
+
+const same = (one, other) => crypto.timingSafeEqual(digest(String(one ?? "")), digest(String(other ?? "")));
+
+async function signOutEverywhere(request, response) {
+  let asked;
+  try {
+    asked = JSON.parse(await read(request));
+  } catch {
+    return refuse(response, 400, "the request cannot be read");
+  }
+  const pool = pools.get(asked.UserPoolId);
+  const user = pool && (await pool.getUserByUsername({ logger }, asked.Username));
+  response.setHeader("content-type", "application/x-amz-json-1.1");
+  response.statusCode = user ? 200 : 400;
+  if (user) await pool.saveUser({ logger }, { ...user, RefreshTokens: [] });
+  return response.end(JSON.stringify(user ? {} : { __type: "UserNotFoundException", message: "User does not exist." }));
+}
+
+// ---- pages
+
+// Who typed a temporary password, by the secret number of the page on which a new one is chosen.
+const choosing = new Map();
+
+// What stands in the way of a sign-in that cognito-local would let pass: a page instead, or null.
+async function inTheWay(fields) {
+  for (const [number, one] of choosing) if (one.until < Date.now()) choosing.delete(number);
+  const choice = fields.get("choice");
+  if (choice !== null) {
+    const begun = choosing.get(choice);
+    if (!begun) return page(fields, "That took too long. Please sign in again.", fields.get("username") ?? "");
+    const password = fields.get("new_password") ?? "";
+    const known = await find(begun.username);
+    if (!known || known.user.Enabled === false) return page(fields, "This account is disabled.", "");
+    if (password !== (fields.get("repeated") ?? "")) return choicePage(fields, choice, "The two are not the same.");
+    if (password.length < SHORTEST_PASSWORD || password.length > 256)
+      return choicePage(fields, choice, `Use at least ${SHORTEST_PASSWORD} characters.`);
+    if (same(password, known.user.Password)) return choicePage(fields, choice, "This is the temporary one.");
+    choosing.delete(choice);
+    await known.pool.saveUser({ logger }, { ...known.user, Password: password, UserStatus: "CONFIRMED" });
+    fields.set("username", begun.username);
+    fields.set("password", password);
+    return null;
+  }
+  const known = await find(fields.get("username") ?? "");
+  if (!known || !same(known.user.Password, fields.get("password"))) return null; // refused by cognito-local itself
+  if (known.user.Enabled === false) return page(fields, "This account is disabled. Ask your administrators.", "");
+  if (known.user.UserStatus !== "FORCE_CHANGE_PASSWORD") return null;
+  const number = crypto.randomBytes(24).toString("base64url");
+  choosing.set(number, { username: known.user.Username, until: Date.now() + CHOOSING });
+  return choicePage(fields, number, "");
+}
+
+const hidden = (fields) =>
+  FIELDS.map((name) => `<input type="hidden" name="${name}" value="${escape(fields.get(name) ?? "")}">`).join("\n");
+
+const page = (fields, error, username) =>
+  frame(
+    "Sign in to continue.",
+    error,
+    `${hidden(fields)}
+<label for="username">User name</label>
+<input id="username" name="username" type="text" value="${escape(username)}" autocomplete="username"
+  autocapitalize="none" spellcheck="false" required${username ? "" : " autofocus"}>
+<label for="password">Password</label>
+<input id="password" name="password" type="password" autocomplete="current-password" required${username ? " autofocus" : ""}>
+<button type="submit">Sign in</button>`,
+  );
+
+const choicePage = (fields, number, error) =>
+  frame(
+    "Your password was a temporary one. Choose a new one, which only you know.",
+    error,
+    `${hidden(fields)}
+<input type="hidden" name="choice" value="${escape(number)}">
+<label for="new_password">New password</label>
+<input id="new_password" name="new_password" type="password" autocomplete="new-password" minlength="${SHORTEST_PASSWORD}"
+  required autofocus>
+<label for="repeated">New password once more</label>
+<input id="repeated" name="repeated" type="password" autocomplete="new-password" required>
+<button type="submit">Change the password</button>`,
+  );
+
+function frame(lead, error, form) {
   return `<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -85,16 +194,10 @@ code { padding: .1em .35em; background: var(--tint); border-radius: 4px }
 <body>
 <main>
 <h1>Research PACS</h1>
-<p>Sign in to continue.</p>
+<p>${lead}</p>
 ${error ? `<p class="error" role="alert">${escape(error)}</p>` : ""}
 <form method="post" action="/oauth2/authorize">
-${hidden.join("\n")}
-<label for="username">User name</label>
-<input id="username" name="username" type="text" value="${escape(username)}" autocomplete="username"
-  autocapitalize="none" spellcheck="false" required${username ? "" : " autofocus"}>
-<label for="password">Password</label>
-<input id="password" name="password" type="password" autocomplete="current-password" required${username ? " autofocus" : ""}>
-<button type="submit">Sign in</button>
+${form}
 </form>
 <p class="note">This page stands in for Amazon Cognito on this machine. <code>make demo</code> printed the demo logins,
 and <code>make status</code> prints them again.</p>
@@ -149,6 +252,7 @@ async function handle(application, request, response) {
   response.setHeader = (name, value) => (/^access-control-/i.test(name) ? response : setHeader(name, value));
   if (!isPublic(request.method, pathname)) {
     if (!isAdministrator(request)) return refuse(response, 403, "this needs the administration's key");
+    if (String(request.headers["x-amz-target"]).endsWith(".AdminUserGlobalSignOut")) return signOutEverywhere(request, response);
   } else if (pathname === "/oauth2/authorize") {
     let fields = searchParams;
     if (request.method === "POST") {
@@ -156,6 +260,11 @@ async function handle(application, request, response) {
         fields = new URLSearchParams(await read(request));
       } catch {
         return refuse(response, 400, "the form cannot be read");
+      }
+      const instead = await inTheWay(fields);
+      if (instead !== null) {
+        response.writeHead(200, { "content-type": "text/html; charset=utf-8", "content-length": Buffer.byteLength(instead) });
+        return response.end(instead);
       }
       // The stream is spent: the parser behind us leaves a body that is there already alone.
       request.body = Object.fromEntries(fields);

@@ -329,6 +329,7 @@ class Services:
             "RPACS_GATEWAY_PERMISSIONS": str(settings.permissions_file),
             "RPACS_GATEWAY_AUDIT_LOG": str(settings.var / "audit" / "audit.jsonl"),
             "RPACS_GATEWAY_S3_ENDPOINTS": settings.s3_url,
+            **self._user_pool(known),
             "JUPYTERHUB_CRYPT_KEY": self.secrets.get("hub-crypt"),
             "CONFIGPROXY_AUTH_TOKEN": self.secrets.get("hub-proxy"),
         }
@@ -339,6 +340,15 @@ class Services:
         ]
         # At SIGTERM it stops every researcher's server first.
         return self._program("jupyterhub", command, "hub", environment=environment, patience=60)
+
+    def _user_pool(self, known: LoginClient) -> dict[str, str]:
+        """Return what the gateway needs to manage accounts; on AWS its role would take the place of the keys."""
+        return {
+            "RPACS_GATEWAY_COGNITO_POOL": known.pool_id,
+            "RPACS_GATEWAY_COGNITO_ENDPOINT": self.settings.login_url,
+            "RPACS_GATEWAY_COGNITO_ACCESS_KEY": self.secrets.get("sign-in-api-key"),
+            "RPACS_GATEWAY_COGNITO_SECRET_KEY": "unused",
+        }
 
     # ---- asking ----
 

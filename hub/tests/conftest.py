@@ -13,10 +13,12 @@ import pytest
 from pydicom.dataset import FileDataset
 from pydicom.uid import generate_uid
 
+from demo.login import seed
 from hub.tests.real_hub import Hub, running_hub
 from hub.tests.support import Base, Served, as_bytes, gateway_settings, image, indexing, serving, until
 from rpacs_hub.database import OWNED_SCHEMAS, create, role_url
 from rpacs_hub.settings import IndexerSettings
+from tests.fixtures.login import KEY, PASSWORDS, Login
 from tests.fixtures.parts import OrthancServer
 
 
@@ -115,3 +117,13 @@ def _count(connection: psycopg.Connection) -> int:
         return connection.execute("SELECT count(*) FROM pacs.instance").fetchone()[0]
     except psycopg.errors.UndefinedTable:
         return 0
+
+
+@pytest.fixture(scope="session")
+def login(tmp_path_factory) -> Iterator[Login]:
+    """The local stand-in for Cognito with the demo's users; tests add users of their own."""
+    login = Login(tmp_path_factory.mktemp("login"))
+    login.start()
+    login.known = seed(login.settings, KEY, PASSWORDS, login.record)
+    yield login
+    login.server.stop()

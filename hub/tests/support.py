@@ -134,6 +134,17 @@ class Tokens:
     async def everybody(self, token: str) -> list[Actor]:  # noqa: ARG002 - its signature
         return list(self.actors.values())
 
+    def forget(self, name: str) -> None:
+        pass
+
+    def withdraw(self, name: str, group: str) -> None:
+        for token, actor in self.actors.items():
+            if actor.name == name:
+                self.actors[token] = replace(actor, groups=actor.groups - {group})
+
+    def restore(self, name: str, group: str) -> None:
+        pass
+
     async def close(self) -> None:
         pass
 
@@ -157,9 +168,15 @@ class Served:
     def post(self, path: str, user: dict[str, str] | None, body: Any) -> httpx.Response:
         return self.client.post(path, headers=user or {}, json=body)
 
-    def browser(self, name: str, *groups: str, admin: bool = True) -> Pages:
-        """Return a browser in which somebody is signed in; it follows no redirects."""
-        token = self.tokens.add(name, *groups, admin=admin)["Authorization"].split()[1]
+    def browser(self, name: str, *groups: str, admin: bool = True, token: str = "") -> Pages:
+        """Return a browser in which somebody is signed in; it follows no redirects.
+
+        `token` is her token of a real Hub, where the pages are to act there.
+        """
+        made = self.tokens.add(name, *groups, admin=admin)["Authorization"].split()[1]
+        if token:
+            self.tokens.actors[token] = self.tokens.actors[made]
+        token = token or made
         sessions = self.gateway.services.sessions
         cookie = create_signed_value(sessions.secret, SESSION_COOKIE, token).decode()
         form_token = sessions.form_token(Session(self.tokens.actors[token], token))
@@ -268,10 +285,9 @@ def image(
 
 def audit_lines(base: Base, request_id: str) -> list[dict[str, Any]]:
     """Return the audit lines of one request."""
+    statement = "SELECT line FROM audit.event WHERE request_id = %s ORDER BY seq"
     with psycopg.connect(base.gateway) as connection:
-        found = connection.execute(
-            "SELECT line FROM audit.event WHERE request_id = %s ORDER BY seq", (request_id,)
-        ).fetchall()
+        found = connection.execute(statement, (request_id,)).fetchall()
     return [json.loads(line) for (line,) in found]
 
 

@@ -1,59 +1,19 @@
 """The local stand-in for Amazon Cognito, as the Hub, a browser and an intruder use it."""
 
-import base64
-import hashlib
 import html
 import json
 import re
 import secrets
 import subprocess
 from dataclasses import replace
-from urllib.parse import parse_qs, urlsplit
 
 import botocore.exceptions
 import httpx
 import jwt
 import pytest
 
-from demo.login import LoginClient, client_secret, cognito, login_command, login_environment, prepare_login, seed
-from demo.parts import free_port, port_is_open
-from demo.settings import Settings
-from tests.fixtures.processes import Server
-
-KEY = "an-administration-key"
-PASSWORDS = {"admin": "pw-admin", "clara": "pw-clara", "nora": "pw-nora"}
-
-
-class Login:
-    """A running, seeded server."""
-
-    def __init__(self, folder):
-        base = Settings.load({"RPACS_VAR": str(folder)})
-        self.settings = replace(base, ports=replace(base.ports, login=free_port()))
-        self.record = folder / "login.json"
-        prepare_login(self.settings, folder)
-        self.server = Server(
-            "login", ["env", "-C", str(folder), *login_command(self.settings)], folder,
-            env={"PATH": "/usr/bin:/bin", **login_environment(self.settings, KEY)},
-        )  # fmt: skip
-
-    def start(self):
-        self.server.start(lambda: port_is_open(self.settings.ports.login))
-
-    def url(self, path):
-        return self.settings.login_url + path
-
-    def authorize_fields(self, known, **more):
-        return {
-            "client_id": known.client_id,
-            "redirect_uri": f"{self.settings.hub_url}/hub/oauth_callback",
-            "response_type": "code",
-            "code_challenge": "x" * 43,
-            "code_challenge_method": "S256",
-            "scope": "openid",
-            "state": "s",
-            **more,
-        }
+from demo.login import LoginClient, client_secret, cognito, login_command, login_environment, seed
+from tests.fixtures.login import KEY, PASSWORDS, Login, hidden_fields, sign_in
 
 
 @pytest.fixture(scope="module")
@@ -66,26 +26,9 @@ def login(tmp_path_factory):
 
 
 def test_signing_in_through_the_page_gives_a_signed_token_with_groups(login):
-    verifier = secrets.token_urlsafe(48)
-    challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
-    fields = login.authorize_fields(login.known, code_challenge=challenge)
-    page = httpx.get(login.url("/oauth2/authorize"), params=fields)
-    hidden = {k: html.unescape(v) for k, v in re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page.text)}
-    assert hidden == fields
-    answer = httpx.post(login.url("/oauth2/authorize"), data={**hidden, "username": "clara", "password": "pw-clara"})
-    assert answer.status_code == 302
-    target = urlsplit(answer.headers["location"])
-    assert f"{target.scheme}://{target.netloc}{target.path}" == fields["redirect_uri"]
-    tokens = httpx.post(
-        login.url("/oauth2/token"),
-        data={
-            "grant_type": "authorization_code",
-            "code": parse_qs(target.query)["code"][0],
-            "redirect_uri": fields["redirect_uri"],
-            "client_id": login.known.client_id,
-            "code_verifier": verifier,
-        },
-    ).json()
+    page = httpx.get(login.url("/oauth2/authorize"), params=login.authorize_fields(login.known))
+    assert hidden_fields(page) == login.authorize_fields(login.known)
+    tokens = sign_in(login, "clara", "pw-clara").tokens()
     keys = httpx.get(login.url(f"/{login.known.pool_id}/.well-known/jwks.json")).json()
     claims = jwt.decode(
         tokens["id_token"],
@@ -96,6 +39,74 @@ def test_signing_in_through_the_page_gives_a_signed_token_with_groups(login):
     )
     assert claims["cognito:username"] == "clara"
     assert set(claims["cognito:groups"]) == {"researchers", "ct-researchers"}
+
+
+@pytest.fixture
+def visitor(login):
+    """Somebody with a temporary password."""
+    api, name = cognito(login.settings, KEY), f"visitor{secrets.token_hex(3)}"
+    api.admin_create_user(
+        UserPoolId=login.known.pool_id, Username=name, TemporaryPassword="Temporary-1", MessageAction="SUPPRESS"
+    )
+    return name
+
+
+def choose(login, page, new, repeated=None):
+    fields = {**hidden_fields(page), "new_password": new, "repeated": new if repeated is None else repeated}
+    return httpx.post(login.url("/oauth2/authorize"), data=fields)
+
+
+def test_a_temporary_password_must_be_replaced_before_anything_else(login, visitor):
+    attempt = sign_in(login, visitor, "Temporary-1")
+    assert attempt.answer.status_code == 200
+    assert "Choose a new one" in attempt.answer.text
+    assert "Temporary-1" not in attempt.answer.text
+    assert "not the same" in choose(login, attempt.answer, "Chosen-by-me", "Chosen-by-him").text
+    assert "at least 8" in choose(login, attempt.answer, "short").text
+    assert "the temporary one" in choose(login, attempt.answer, "Temporary-1").text
+    done = choose(login, attempt.answer, "Chosen-by-me")
+    assert done.status_code == 302
+    attempt.answer = done
+    assert attempt.tokens()["refresh_token"]
+    assert "took too long" in choose(login, httpx.Response(200, text=attempt.page), "Chosen-by-another").text
+    assert "do not go together" in sign_in(login, visitor, "Temporary-1").answer.text
+    assert sign_in(login, visitor, "Chosen-by-me").tokens()["id_token"]
+
+
+def test_a_made_up_choice_changes_no_password(login):
+    fields = login.authorize_fields(
+        login.known, choice="made-up", username="clara", new_password="Owned-by-me", repeated="Owned-by-me"
+    )
+    assert "took too long" in httpx.post(login.url("/oauth2/authorize"), data=fields).text
+    assert sign_in(login, "clara", "pw-clara").tokens()["id_token"]
+
+
+def test_who_is_disabled_neither_signs_in_nor_renews_a_session(login):
+    api, who = cognito(login.settings, KEY), {"UserPoolId": login.known.pool_id, "Username": "nora"}
+    tokens = sign_in(login, "nora", "pw-nora").tokens()
+    assert login.renew(tokens).status_code == 200
+    api.admin_disable_user(**who)
+    try:
+        assert login.renew(tokens).status_code == 400
+        attempt = sign_in(login, "nora", "pw-nora")
+        assert "This account is disabled" in attempt.answer.text
+        assert "do not go together" in sign_in(login, "nora", "wrong").answer.text
+    finally:
+        api.admin_enable_user(**who)
+    assert login.renew(tokens).status_code == 200
+    assert sign_in(login, "nora", "pw-nora").tokens()["id_token"]
+
+
+def test_signing_somebody_out_ends_every_session_of_hers(login):
+    api = cognito(login.settings, KEY)
+    tokens = [sign_in(login, "nora", "pw-nora").tokens() for _ in range(2)]
+    other = sign_in(login, "clara", "pw-clara").tokens()
+    api.admin_user_global_sign_out(UserPoolId=login.known.pool_id, Username="nora")
+    assert [login.renew(one).status_code for one in (*tokens, other)] == [400, 400, 200]
+    with pytest.raises(api.exceptions.UserNotFoundException):
+        api.admin_user_global_sign_out(UserPoolId=login.known.pool_id, Username="nobody")
+    with pytest.raises(botocore.exceptions.ClientError, match="AccessDenied"):
+        cognito(login.settings, "guessed").admin_user_global_sign_out(UserPoolId=login.known.pool_id, Username="clara")
 
 
 def test_a_wrong_password_is_told_and_nothing_is_put_into_the_page_as_it_came(login):

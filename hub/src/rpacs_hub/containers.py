@@ -143,6 +143,8 @@ def kubernetes_options(settings: ContainerSettings) -> dict[str, Any]:
         # Addresses of every other service of the namespace are nobody's business in a notebook.
         "extra_pod_config": {"enableServiceLinks": False},
         "storage_pvc_ensure": True,
+        # An administrator who disables somebody removes her from the hub; her files stay.
+        "delete_pvc": False,
         "storage_capacity": f"{settings.storage_gb}Gi",
         "storage_class": settings.storage_class or None,
         "storage_access_modes": ["ReadWriteOnce"],

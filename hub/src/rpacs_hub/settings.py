@@ -21,6 +21,8 @@ variable                       meaning
 ``RPACS_INDEX_VERIFY``         seconds between two comparisons that also see changed content (default 21600)
 =============================  ==================================================================================
 
+Where accounts are managed (``RPACS_COGNITO_*``), `rpacs_hub.people.settings` says.
+
 What JupyterHub gives a managed service comes on top: ``JUPYTERHUB_API_TOKEN``, ``JUPYTERHUB_API_URL``,
 ``JUPYTERHUB_SERVICE_PREFIX``, ``JUPYTERHUB_SERVICE_NAME``, ``JUPYTERHUB_SERVICE_URL`` and ``JUPYTERHUB_BASE_URL``.
 """
@@ -34,6 +36,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from rpacs_hub.errors import SettingsError
+from rpacs_hub.people.settings import PeopleSettings
 
 __all__ = ["GatewaySettings", "IndexerSettings", "database_url_of_environment", "permissions_place"]
 
@@ -146,6 +149,8 @@ class GatewaySettings:
     service_prefix: str = "/services/pacs/"
     service_url: str = "http://127.0.0.1:8100"
     hub_path: str = "/hub/"
+    hub_api_url: str = ""
+    people: PeopleSettings = field(default_factory=PeopleSettings)
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str] | None = None) -> GatewaySettings:
@@ -190,4 +195,6 @@ class GatewaySettings:
             service_prefix="/" + prefix.strip("/") + "/",
             service_url=env.get("JUPYTERHUB_SERVICE_URL") or "http://127.0.0.1:8100",
             hub_path=f"/{env.get('JUPYTERHUB_BASE_URL', '').strip('/')}/hub/".replace("//", "/"),
+            hub_api_url=env.get("JUPYTERHUB_API_URL", ""),
+            people=PeopleSettings.from_environment(env),
         )

@@ -40,6 +40,7 @@ from rpacs_hub.gateway._body import BodyStream
 from rpacs_hub.gateway._exchange import ApiError, Call, Reply, Route
 from rpacs_hub.gateway.auth import bearer_token
 from rpacs_hub.gateway.viewer_addresses import ViewerAddress, without_token
+from rpacs_hub.people import PeopleError
 from rpacs_hub.permissions import Action, Actor
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ def error_reply(error: HubError) -> Reply:
         status = 404 if isinstance(error, ExportNotFound) else 409 if isinstance(error, ExportConflict) else 400
         status = {"too_many_exports": 429, "exporter_stopped": 503}.get(error.code, status)
         code = error.code
+    elif isinstance(error, PeopleError):
+        status, code = error.status, error.code
     else:
         status, code = next(((s, c) for kind, s, c in _STATUS if isinstance(error, kind)), (500, "internal_error"))
     reply = Reply(status, {"error": code, "message": error.message, "hint": error.hint, **extra})

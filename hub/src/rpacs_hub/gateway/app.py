@@ -33,6 +33,7 @@ from rpacs_hub.gateway.dicomweb.search import Positions
 from rpacs_hub.gateway.sessions import Sessions, hub_oauth
 from rpacs_hub.gateway.viewer_addresses import ViewerAddresses, without_token
 from rpacs_hub.index import Index
+from rpacs_hub.people import UserPool
 from rpacs_hub.permissions import PermissionsStore
 from rpacs_hub.rendering import Renderer, render
 from rpacs_hub.settings import GatewaySettings
@@ -62,6 +63,7 @@ class Services:
     renderer: Renderer
     authenticator: Authenticator
     sessions: Sessions
+    user_pool: UserPool | None
     viewer_addresses: ViewerAddresses
     positions: Positions
     verifier: Verifier
@@ -116,6 +118,7 @@ class Gateway:
             renderer=Renderer(settings.render_cache_bytes),
             authenticator=authenticator,
             sessions=Sessions(settings, authenticator, hub_oauth(settings)),
+            user_pool=UserPool(settings.people.pool) if settings.people.pool else None,
             viewer_addresses=ViewerAddresses(pool),
             positions=Positions(),
             verifier=Verifier(settings.database_url, settings.audit_log),
@@ -162,6 +165,8 @@ class Gateway:
         self.services.renderer.close()
         self.services.audit.close()
         await self.services.authenticator.close()
+        if self.services.user_pool is not None:
+            self.services.user_pool.close()
         await self.services.orthanc.close()
         await self.services.pool.close()
 

@@ -23,6 +23,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9_\-.~+/]{8,512}=*")
 _HINT = "Send the header 'Authorization: token <your Hub token>'; on the Hub, rpacs.connect() does."
 _REMEMBERED = 10_000
 _PAGES = "application/jupyterhub-pagination+json"
+_LONGEST_RENEWAL = 3700.0  # seconds; `RPACS_OIDC_REFRESH_SECONDS` is an hour at most
 
 
 class Authenticator(Protocol):
@@ -69,6 +70,18 @@ class Authenticator(Protocol):
         HubUnavailable
             The Hub does not tell.
         """
+        ...
+
+    def forget(self, name: str) -> None:
+        """Forget what is remembered of a user: the Hub is asked anew."""
+        ...
+
+    def withdraw(self, name: str, group: str) -> None:
+        """Take a group from a user at once, whatever the Hub still says until it has renewed her session."""
+        ...
+
+    def restore(self, name: str, group: str) -> None:
+        """Believe the Hub again about a group that was withdrawn."""
         ...
 
     async def close(self) -> None:
@@ -124,6 +137,7 @@ class HubAuthenticator:
         self._max_age = max_age
         self._own_token = own_token
         self._known: OrderedDict[bytes, tuple[float, Actor]] = OrderedDict()
+        self._withdrawn: dict[str, dict[str, float]] = {}
         self._client = httpx.AsyncClient(base_url=api_url.rstrip("/"), timeout=10, trust_env=False)
 
     @classmethod
@@ -144,6 +158,35 @@ class HubAuthenticator:
     async def close(self) -> None:
         """Close the connections to the Hub."""
         await self._client.aclose()
+
+    def forget(self, name: str) -> None:
+        """Forget what is remembered of a user; see `Authenticator`."""
+        for key in [key for key, (_, actor) in self._known.items() if actor.name == name]:
+            del self._known[key]
+
+    def withdraw(self, name: str, group: str) -> None:
+        """Take a group from a user at once; see `Authenticator`.
+
+        The Hub renews sessions every minute or so, and only of people at work. It ends when the Hub no longer names the
+        group, or after the longest time between two renewals that can be set.
+        """
+        self._withdrawn.setdefault(name, {})[group] = time.monotonic() + _LONGEST_RENEWAL
+        self.forget(name)
+
+    def restore(self, name: str, group: str) -> None:
+        """Believe the Hub again about a group; see `Authenticator`."""
+        self._withdrawn.get(name, {}).pop(group, None)
+        self.forget(name)
+
+    def _groups(self, name: str, told: Iterable[object]) -> frozenset[str]:
+        groups = frozenset(map(str, told))
+        withdrawn = self._withdrawn.get(name)
+        if not withdrawn:
+            return groups
+        now = time.monotonic()
+        for group in [group for group, until in withdrawn.items() if group not in groups or until < now]:
+            del withdrawn[group]
+        return groups - withdrawn.keys()
 
     async def actor(self, token: str, session: str = "", *, fresh: bool = False) -> Actor:
         """Return who holds the token; see `Authenticator`."""
@@ -168,7 +211,7 @@ class HubAuthenticator:
                     f"JupyterHub does not tell who there is (status {page.status_code}).", "Sign in again."
                 )
             for user in users:
-                groups = frozenset(str(group) for group in user["groups"] or ())
+                groups = self._groups(str(user["name"]), user["groups"] or ())
                 found.append(Actor(str(user["name"]), groups, self._admin_group in groups))
             offset = (answer["_pagination"]["next"] or {}).get("offset")
         return found
@@ -197,7 +240,7 @@ class HubAuthenticator:
                 f"JupyterHub does not tell the gateway who is in which group (status {response.status_code}).",
                 "Give its service the scopes read:users:name and read:users:groups.",
             )
-        groups = frozenset(str(group) for group in model["groups"] or ())
+        groups = self._groups(name, model["groups"] or ())
         return Actor(name, groups, self._admin_group in groups)
 
     async def _get(self, path: str, token: str, accept: str = "application/json") -> httpx.Response:
@@ -229,5 +272,5 @@ class HubAuthenticator:
         if model.get("kind") != "user" or not model.get("name"):
             # A service may bear a user's name; its token must not open that user's images.
             raise ApiError(403, "user_required", "Only users may use this service.", "Use a user's token.")
-        groups = frozenset(str(group) for group in model.get("groups") or ())
+        groups = self._groups(str(model["name"]), model.get("groups") or ())
         return Actor(str(model["name"]), groups, bool(model.get("admin")) or self._admin_group in groups)

@@ -187,6 +187,16 @@ class ViewerAddresses:
             row = await cursor.fetchone()
         return _address(row) if row else None
 
+    async def revoke_all(self, user: str) -> int:
+        """Close every open address of a user's at once, and return how many there were."""
+        now = datetime.now(UTC)
+        async with self._connection() as connection:
+            cursor = await connection.execute(
+                'UPDATE gateway.viewer_address SET revoked = %s WHERE "user" = %s AND revoked IS NULL AND expires > %s',
+                (now, user, now),
+            )
+            return int(cursor.rowcount)
+
     async def open(self, token: str) -> ViewerAddress | None:
         """Return the address that holds this secret; None where there is none, or it has ended or was revoked."""
         if not _TOKEN.fullmatch(token):

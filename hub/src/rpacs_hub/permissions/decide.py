@@ -61,6 +61,16 @@ class Action(enum.StrEnum):
     ADMIN_LOOK_AT_QUARANTINE = "admin_look_at_quarantine"
     ADMIN_RETRY_QUARANTINE = "admin_retry_quarantine"
     ADMIN_DISCARD_QUARANTINE = "admin_discard_quarantine"
+    CREATE_USER = "create_user"
+    ENABLE_USER = "enable_user"
+    DISABLE_USER = "disable_user"
+    DELETE_USER = "delete_user"
+    RESET_PASSWORD = "reset_password"  # noqa: S105 - the name of an action
+    STOP_SERVER = "stop_server"
+    CREATE_GROUP = "create_group"
+    DELETE_GROUP = "delete_group"
+    ADD_TO_GROUP = "add_to_group"
+    REMOVE_FROM_GROUP = "remove_from_group"
     UNKNOWN = "unknown"
 
 

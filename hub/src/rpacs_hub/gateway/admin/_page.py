@@ -15,7 +15,19 @@ import jinja2
 from rpacs_hub.gateway._exchange import ApiError, Call, Endpoint, Reply, Route
 from rpacs_hub.permissions import Action
 
-__all__ = ["AdminCall", "NavEntry", "PageReply", "confirm", "get", "page", "post", "redirect", "render"]
+__all__ = [
+    "AdminCall",
+    "NavEntry",
+    "PageReply",
+    "confirm",
+    "get",
+    "page",
+    "post",
+    "quoted",
+    "redirect",
+    "render",
+    "required",
+]
 
 HTML = "text/html; charset=utf-8"
 
@@ -151,7 +163,7 @@ def _number(value: int | None) -> str:
     return _NOTHING if value is None else f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
     """Write a name so that it can stand in a path."""
     return quote(value, safe="")
 
@@ -163,7 +175,7 @@ _templates = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_templates.filters |= {"moment": _moment, "number": _number, "quoted": _quoted}
+_templates.filters |= {"moment": _moment, "number": _number, "quoted": quoted}
 
 
 def render(template: str, **values: Any) -> bytes:

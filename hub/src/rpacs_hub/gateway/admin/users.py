@@ -1,0 +1,240 @@
+"""Users: who there is, what each may see, and everything that is done with an account."""
+
+from __future__ import annotations
+
+from rpacs_hub.gateway._exchange import Reply
+from rpacs_hub.gateway.admin._page import AdminCall, NavEntry, confirm, get, page, post, quoted, redirect, required
+from rpacs_hub.gateway.admin._people import held, last_requests, people, seen
+from rpacs_hub.people import Outcome, PeopleError, Person
+from rpacs_hub.permissions import Action
+
+__all__ = ["NAV", "ROUTES"]
+
+NAV = NavEntry("Users", "users")
+
+
+async def users(call: AdminCall) -> Reply:
+    """Show a page of users."""
+    search, further = call.arguments.get("search", ""), call.arguments.get("page", "")
+    async with people(call) as side:
+        found, following = await side.do(side.room.some, search, further)
+    call.event.count = len(found)
+    return page(
+        call,
+        "users.html",
+        title="Users",
+        found=found,
+        search=search,
+        first=not further,
+        following=following,
+        last=await last_requests(call, [person.name for person in found]),
+        managed_here=call.services.user_pool is not None,
+        accounts_at=call.services.settings.people.accounts_at,
+    )
+
+
+async def user(call: AdminCall) -> Reply:
+    """Show one user."""
+    name = call.path["name"]
+    call.event.subject = name
+    async with people(call) as side:
+        person = await side.do(side.room.person, name)
+        groups = await side.do(side.room.groups) if side.room.pool is not None else []
+    return await _shown(call, person, [group.name for group in groups])
+
+
+async def _shown(call: AdminCall, person: Person, groups: list[str]) -> Reply:
+    permissions = call.services.permissions.current
+    return page(
+        call,
+        "user.html",
+        title=person.name,
+        person=person,
+        joinable=[group for group in groups if group not in person.groups],
+        profiles=held(permissions, person.name, person.groups),
+        seen=await seen(call, person.name, person.groups),
+        last=(await last_requests(call, [person.name])).get(person.name),
+        managed_here=call.services.user_pool is not None,
+        accounts_at=call.services.settings.people.accounts_at,
+        admin_group=call.services.settings.admin_group,
+        own=person.name == call.actor.name,
+    )
+
+
+async def new_user(call: AdminCall) -> Reply:
+    """Show the form for a new user."""
+    async with people(call) as side:
+        groups = await side.do(side.room.groups)
+    return page(call, "new_user.html", title="New user", groups=groups, wrong="", form={}, chosen=())
+
+
+async def create(call: AdminCall) -> Reply:
+    """Create a user and show her temporary password, this once."""
+    name, groups = call.form.get("name", ""), call.form_lists.get("group", ())
+    async with people(call) as side:
+        await call.begin(Action.CREATE_USER, name[:100])
+        try:
+            outcome = await side.do(side.room.create, name, call.form.get("email", ""), groups)
+        except PeopleError as error:
+            # What was typed stays in the form.
+            call.event.decision, call.event.why = "denied", [error.message]
+            known = await side.do(side.room.groups)
+            wrong = f"{error.message} {error.hint}".rstrip()
+            values = {"groups": known, "wrong": wrong, "form": call.form, "chosen": groups}
+            return page(call, "new_user.html", title="New user", status=error.status, **values)
+    _note(call, outcome)
+    return _password(call, name, outcome)
+
+
+async def reset_password(call: AdminCall) -> Reply:
+    """Give a user a new temporary password and show it, this once."""
+    name = call.path["name"]
+    if not call.confirmed:
+        return confirm(
+            call,
+            f"Give {name} a new temporary password?",
+            text="The old password no longer works. At the next sign-in the temporary one must be replaced.",
+            button="Make a new password",
+            back=f"users/{quoted(name)}",
+        )
+    async with people(call) as side:
+        await call.begin(Action.RESET_PASSWORD, name)
+        outcome = await side.do(side.room.reset_password, name)
+    _note(call, outcome)
+    return _password(call, name, outcome)
+
+
+def _password(call: AdminCall, name: str, outcome: Outcome) -> Reply:
+    return page(call, "password.html", title=name, name=name, outcome=outcome, address=_hub_address(call))
+
+
+async def disable(call: AdminCall) -> Reply:
+    """Lock a user out."""
+    name = call.path["name"]
+    if not call.confirmed:
+        return confirm(
+            call,
+            f"Disable {name}?",
+            text=f"{name} can no longer sign in. The server stops, unsaved work in it is lost, every session and token "
+            "and every personal viewer address ends. Files and exports stay, and the account can be enabled again.",
+            button="Disable",
+            back=f"users/{quoted(name)}",
+        )
+    async with people(call) as side:
+        await call.begin(Action.DISABLE_USER, name)
+        outcome = await side.do(side.room.disable, name)
+        await side.locked_out(name, outcome)
+    return _told(call, f"users/{quoted(name)}", outcome)
+
+
+async def enable(call: AdminCall) -> Reply:
+    """Let a user in again."""
+    name = call.path["name"]
+    async with people(call) as side:
+        await call.begin(Action.ENABLE_USER, name)
+        outcome = await side.do(side.room.enable, name)
+    return _told(call, f"users/{quoted(name)}", outcome)
+
+
+async def delete(call: AdminCall) -> Reply:
+    """Delete a user."""
+    name = call.path["name"]
+    if not call.confirmed:
+        return confirm(
+            call,
+            f"Delete {name}?",
+            text=f"The account of {name} goes, and cannot be brought back. The server stops. Files, exports and lines "
+            "of the audit stay. Whoever is given this user name later finds those files: do not give it to anybody "
+            "else. To lock somebody out, disable the account instead.",
+            button="Delete",
+            back=f"users/{quoted(name)}",
+        )
+    async with people(call) as side:
+        await call.begin(Action.DELETE_USER, name)
+        outcome = await side.do(side.room.delete, name)
+        await side.locked_out(name, outcome)
+    return _told(call, "users", outcome)
+
+
+async def stop_server(call: AdminCall) -> Reply:
+    """Stop a user's server."""
+    name = call.path["name"]
+    if not call.confirmed:
+        return confirm(
+            call,
+            f"Stop the server of {name}?",
+            text="What is computed there ends, and unsaved work is lost. Files stay; the server can be started again.",
+            button="Stop the server",
+            back=f"users/{quoted(name)}",
+        )
+    async with people(call) as side:
+        await call.begin(Action.STOP_SERVER, name)
+        outcome = await side.do(side.room.stop_server, name)
+    return _told(call, f"users/{quoted(name)}", outcome)
+
+
+async def join(call: AdminCall) -> Reply:
+    """Put a user into a group."""
+    return await change_group(call, call.path["name"], required(call, "group", "The group"), joins=True)
+
+
+async def leave(call: AdminCall) -> Reply:
+    """Take a user out of a group."""
+    return await change_group(call, call.path["name"], required(call, "group", "The group"), joins=False)
+
+
+async def change_group(call: AdminCall, name: str, group: str, *, joins: bool, back: str = "") -> Reply:
+    """Put somebody into a group, or take her out, and go back to her page or another one."""
+    authenticator = call.services.authenticator
+    back = back or f"users/{quoted(name)}"
+    if not joins and not call.confirmed:
+        return confirm(
+            call,
+            f"Take {name} out of {group}?",
+            text="What this group shows is shown to her no longer, at once. Her personal viewer addresses end.",
+            button="Take out",
+            back=back,
+        )
+    async with people(call) as side:
+        await call.begin(Action.ADD_TO_GROUP if joins else Action.REMOVE_FROM_GROUP, f"{name}: {group}")
+        outcome = await side.do(side.room.add if joins else side.room.remove, name, group)
+        if joins:
+            authenticator.restore(name, group)
+        else:
+            authenticator.withdraw(name, group)
+            await side.addresses_end(name, outcome)
+    return _told(call, back, outcome)
+
+
+def _note(call: AdminCall, outcome: Outcome) -> None:
+    """Put what was done, and what was not, into the audit line."""
+    call.event.why = [*outcome.done, *outcome.failed]
+    if outcome.failed:
+        call.event.decision = "error"
+
+
+def _told(call: AdminCall, back: str, outcome: Outcome) -> Reply:
+    _note(call, outcome)
+    return redirect(call, back, message=outcome.text, warning=bool(outcome.failed))
+
+
+def _hub_address(call: AdminCall) -> str:
+    """Return the address at which people sign in."""
+    public = call.services.settings.public_url
+    prefix = call.services.settings.service_prefix
+    return public.removesuffix(prefix) + "/" if public.endswith(prefix) else call.services.settings.hub_path
+
+
+ROUTES = (
+    get("users", users),
+    get("users/{name}", user),
+    post("users/{name}/disable", disable, Action.DISABLE_USER),
+    post("users/{name}/enable", enable, Action.ENABLE_USER),
+    post("users/{name}/delete", delete, Action.DELETE_USER),
+    post("users/{name}/reset-password", reset_password, Action.RESET_PASSWORD),
+    post("users/{name}/stop-server", stop_server, Action.STOP_SERVER),
+    post("users/{name}/join", join, Action.ADD_TO_GROUP),
+    post("users/{name}/leave", leave, Action.REMOVE_FROM_GROUP),
+    get("new-user", new_user),
+    post("new-user", create, Action.CREATE_USER),
+)

@@ -1,4 +1,4 @@
-"""The commands ``up``, ``status``, ``stop`` and ``logs``; the Makefile calls them."""
+"""The commands ``up``, ``status``, ``stop`` and ``logs``, which the Makefile calls, and ``rpacs-hub``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from demo.errors import StackError, tail_of
 from demo.settings import Settings
 from demo.stack import Stack
 from demo.status import StackStatus
+from demo.terminal import run_rpacs_hub
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,6 +68,11 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("part", nargs="*", help="only of these parts")
     logs.add_argument("--lines", type=int, default=15, help="how many lines (default: 15)")
     logs.set_defaults(run=_logs)
+    hub = commands.add_parser(
+        "rpacs-hub", help="what administrators do at a terminal, on this stack: python -m demo rpacs-hub profiles list"
+    )
+    hub.add_argument("words", nargs=argparse.REMAINDER, metavar="...", help="as for rpacs-hub itself")
+    hub.set_defaults(run=_rpacs_hub)
     return parser
 
 
@@ -176,6 +182,10 @@ def _stop(_: argparse.Namespace) -> int:
         print(f"  ended the hard way: {forced}")
     print(f"Nothing of it runs any more ({time.monotonic() - begun:.0f} s). The data stay in {stack.settings.var}")
     return 0
+
+
+def _rpacs_hub(arguments: argparse.Namespace) -> int:
+    return run_rpacs_hub(Stack(Settings.load()).services, arguments.words)
 
 
 def _logs(arguments: argparse.Namespace) -> int:

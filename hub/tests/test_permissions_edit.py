@@ -103,7 +103,7 @@ def test_what_does_not_fit_is_refused():
 NAMES = st.sampled_from(["u", "v", "g", "h"])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(files(), NAMES, st.booleans(), st.data())
 def test_one_gets_or_loses_one_profile_and_nobody_else_does(file, name, is_group, data):
     text = json.dumps(file, indent=1)

@@ -116,7 +116,7 @@ def permission_files(draw) -> Permissions:
     return parse_permissions(json.dumps({"Profiles": profiles, "Permissions": grants}))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(permission_files(), permission_files())
 def test_the_preview_is_what_is_seen_afterwards(indexed, old, new):
     found = indexed.preview(old, new)

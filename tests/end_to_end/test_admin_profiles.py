@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import subprocess
@@ -130,21 +131,41 @@ def test_a_broken_file_shows_on_the_page_and_in_the_status_and_changes_nothing(
     assert "Did you mean 'Profiles'?" in page.inner_text("#permissions-problems")
     assert "The last good one stays in force." in page.inner_text("#permissions-problems")
     assert studies_of(clara) == seen
-    status = make_status(stack)
+    status = demo(stack, "status")
     assert status.returncode == 1, status.stdout
     assert "Did you mean 'Profiles'?" in status.stdout
     assert str(permissions) in status.stdout
     permissions.write_text(good)
     wait_for(lambda: not problems(), 15, "the page still shows the error", every=0.5)
-    assert "Did you mean" not in make_status(stack).stdout
+    assert "Did you mean" not in demo(stack, "status").stdout
 
 
-def make_status(stack: Stack) -> subprocess.CompletedProcess[str]:
-    """Run what `make status` runs, for this stack."""
+def test_the_same_at_a_terminal(stack, permissions, admin, person):
+    nora = person("nora")
+    new = permissions.read_text() + GIVEN
+    shown = demo(stack, "rpacs-hub", "profiles", "apply", "-", "--yes", "--why", "nora joined", words=new)
+    assert shown.returncode == 0, shown.stderr
+    promised = re.search(r"- \+(\d+) (?:study|studies), .* for nora", shown.stdout)
+    assert promised, shown.stdout
+    assert permissions.read_text() == new
+    wait_for(lambda: studies_of(nora) == int(promised[1]), 10, "the change is not in force", every=0.2)
+    assert "(terminal): nora joined" in demo(stack, "rpacs-hub", "profiles", "versions", "--limit", "1").stdout
+
+
+def test_the_files_in_force_are_those_of_gateway_and_deidentifier(stack, permissions, admin, open_page):
+    page = open_page("files")
+    admin.shoot("files")
+    shown = page.locator("code.digest").all_inner_texts()
+    assert shown == [hashlib.sha256(permissions.read_bytes()).hexdigest(), stack.status().pipeline["rules_digest"]]
+
+
+def demo(stack: Stack, *command: str, words: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a command of the local stack, such as what `make status` runs, for this one."""
     settings = stack.settings
     offset = settings.ports.hub - type(settings).load({}).ports.hub
     return subprocess.run(
-        [sys.executable, "-m", "demo", "status"],
+        [sys.executable, "-m", "demo", *command],
+        input=words,
         cwd=settings.root,
         env={**os.environ, "RPACS_VAR": str(settings.var), "RPACS_PORT_OFFSET": str(offset)},
         capture_output=True,

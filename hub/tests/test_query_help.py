@@ -50,13 +50,6 @@ def test_a_limit_says_that_there_is_more(archive):
     assert archive.served.get("facets", archive.ada, tag="Modality").json()["more"] is False
 
 
-def test_values_beyond_one_page_are_found(archive, monkeypatch):
-    """One search shows a page of rows; rare values come with the next one, which leaves out what is known."""
-    monkeypatch.setattr("rpacs_hub.index.facets.MAX_LIMIT", 2)
-    assert facets(archive, archive.ada, tag="Modality", level="instance") == [("CT", 7), ("MR", 3)]
-    assert archive.served.get("facets", archive.ada, tag="Modality").json()["more"] is False
-
-
 @pytest.mark.parametrize(
     ("params", "code"),
     [

@@ -65,17 +65,14 @@ _AT_ONCE = 40
 """Conditions that are looked up in one statement."""
 
 _PATHS = """
-SELECT p.path, p.path_id, a.ks, a.least, a.most FROM pacs.path p CROSS JOIN LATERAL (
+SELECT p.path, p.path_id, a.ks, a.least, a.most FROM pacs.path p LEFT JOIN LATERAL (
     SELECT array_agg(k ORDER BY g)::text AS ks, min(k) AS least, max(k) AS most FROM (
         SELECT g, CASE WHEN i.n > 0 THEN i.n WHEN idx(s.varying, p.path_id) = 0 THEN 0
                        WHEN idx(s.partial, p.path_id) > 0 THEN -2 WHEN s.pathset_id IS NULL THEN 0 ELSE -1 END AS k
         FROM generate_series(1, (SELECT max(pathset_id) FROM pacs.pathset)) g
         LEFT JOIN pacs.pathset s ON s.pathset_id = g
         CROSS JOIN LATERAL (SELECT idx(s.paths, p.path_id) AS n OFFSET 0) i) k
-) a WHERE md5(p.path) = ANY(ARRAY(SELECT md5(n) FROM unnest(%s::text[]) n))
-"""
-_PATH_IDS = """
-SELECT path, path_id FROM pacs.path WHERE md5(path) = ANY(ARRAY(SELECT md5(n) FROM unnest(%s::text[]) n))
+) a ON p.path = ANY(%s::text[]) WHERE md5(p.path) = ANY(ARRAY(SELECT md5(n) FROM unnest(%s::text[]) n))
 """
 
 
@@ -236,17 +233,13 @@ async def _paths(
     """Return what there is of paths, and the numbers of these and of others."""
     found: dict[str, _Path] = {}
     path_ids: dict[str, int] = {}
-    others = [name for name in dict.fromkeys(also) if name not in names]
-    async with connection.pipeline():
-        with_positions = await connection.execute(_PATHS, (list(dict.fromkeys(names)),)) if names else None
-        numbers = await connection.execute(_PATH_IDS, (others,)) if others else None
-        if with_positions is not None:
-            for name, path_id, positions, least, most in await with_positions.fetchall():
-                path_ids[name] = path_id
-                if positions is not None:
-                    found[name] = _Path(path_id, positions, most > 0, least < 0)
-        if numbers is not None:
-            path_ids.update({row[0]: row[1] for row in await numbers.fetchall()})
+    every = list(dict.fromkeys([*names, *also]))
+    if every:
+        cursor = await connection.execute(_PATHS, (names, every))
+        for name, path_id, positions, least, most in await cursor.fetchall():
+            path_ids[name] = path_id
+            if positions is not None:
+                found[name] = _Path(path_id, positions, most > 0, least < 0)
     return found, path_ids
 
 

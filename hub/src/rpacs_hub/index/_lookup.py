@@ -43,8 +43,13 @@ def contents_that_meet(condition: Condition, path_id: int, parameters: Parameter
     among_several = f"EXISTS (SELECT FROM (SELECT w.content::jsonb AS c OFFSET 0) e, LATERAL {VALUES} WHERE {test})"
     if condition.operator is Operator.EXISTS and has_items(condition):
         # Where places are told, whether one of them fits is all that matters; quotes inside texts are escaped.
-        wanted = " && ".join(f"@[{step}] == {item}" for step, item in _items(condition))
-        told = f"w.content::jsonb @? {parameters.add(f'strict $.p[*] ? ({wanted})')}::jsonpath"
+        items = _items(condition)
+        if [step for step, _ in items] == [0] and len(condition.path.steps) > 1:
+            # Places come first in such a content, each "[item of the first step,...]", and "]]" ends them.
+            told = f"left(w.content, strpos(w.content, ']]')) LIKE {parameters.add(f'%[{items[0][1]},%')}"
+        else:
+            wanted = " && ".join(f"@[{step}] == {item}" for step, item in items)
+            told = f"w.content::jsonb @? {parameters.add(f'strict $.p[*] ? ({wanted})')}::jsonpath"
         among_several = f"(CASE WHEN strpos(w.content, '\"p\":[[') > 0 THEN {told} ELSE {among_several} END)"
     single = _single_test(condition, parameters)
     if is_mostly_true(condition):

@@ -91,7 +91,10 @@ def walk_order(sort: Sequence[SortKey]) -> str | None:
 
 
 def summary_statement(compiled: Compiled, level: Level) -> str:
-    """Return a SELECT of (rows in all, numbers of the blocks that match or null if they are many)."""
+    """Return a SELECT of (rows in all, first matching instance of each block that matches, or null if they are many).
+
+    An instance is named by the number of its block, shifted left by 16 bits, and its place.
+    """
     if compiled.part.truth is True and level is not Level.INSTANCE:
         return f"SELECT count(*), NULL FROM pacs.{level.value}"  # noqa: S608 - none of them is without instances
     if compiled.part.truth is True:
@@ -99,7 +102,7 @@ def summary_statement(compiled: Compiled, level: Level) -> str:
     counted = f"coalesce({_MATCHES}, 0)" if level is Level.INSTANCE else f"count(DISTINCT m.{key_of(level)})"
     return (
         f"{compiled.with_tables()}SELECT s.total, CASE WHEN s.blocks <= {MOST_NAMED} THEN s.named END FROM ("  # noqa: S608 - names are ours
-        f"SELECT {counted} AS total, count(*) AS blocks, array_agg(m.block_pk) AS named "
+        f"SELECT {counted} AS total, count(*) AS blocks, array_agg({_FIRST.replace('b.', 'm.')}) AS named "
         f"FROM ({compiled.matching()}) m) s"
     )
 
@@ -143,16 +146,15 @@ def page_statement(
     counts
         SELECT of key and counted columns that are sorted by; None if there are none.
     named
-        All blocks that match, if they are known.
+        The first matching instance of every block that matches, if they are known.
     walk
         `walk_order`, to read blocks in that order; the statement has to be run with sorting disabled.
     """
     most = compiled.parameters.add(limit)
-    condition = "TRUE" if named is None else f"b.block_pk = ANY({compiled.parameters.add(list(named))}::int[])"
     if level is Level.INSTANCE:
-        tables = _instance_page(compiled, sort, after, most, condition, walk or "")
+        tables = _instance_page(compiled, sort, after, most, named, walk or "")
     else:
-        tables = _group_page(compiled, level, sort, condition, walk, counts)
+        tables = _group_page(compiled, level, sort, named, walk, counts)
     keyset = f"WHERE {_after(sort, after[0], after[1], compiled.parameters)}" if after else ""
     shown = "".join(f", b.s{n}" for n in range(len(sort)))
     return (
@@ -162,7 +164,12 @@ def page_statement(
 
 
 def _group_page(
-    compiled: Compiled, level: Level, sort: Sequence[SortKey], condition: str, walk: str | None, counts: str | None
+    compiled: Compiled,
+    level: Level,
+    sort: Sequence[SortKey],
+    named: Sequence[int] | None,
+    walk: str | None,
+    counts: str | None,
 ) -> list[str]:
     """Return the tables of patients, studies or series, each by the first of its blocks that match."""
     key, paths = key_of(level), sort_paths(level, sort)
@@ -171,7 +178,7 @@ def _group_page(
     values = "".join(f", {_value(compiled, level, one, '(rep & 65535)::int')} AS s{n}" for n, one in enumerate(sort))
     if walk is not None:
         columns = [*in_row, walk.split()[0], *(() if is_in_row else ("b.vals", "b.pathset_id"))]
-        blocks = compiled.matching("".join(f", {one}" for one in dict.fromkeys(columns)), condition, walk)
+        blocks = compiled.matching("".join(f", {one}" for one in dict.fromkeys(columns)), order=walk)
         before = compiled.matching("", f"b.{key} = o.{key} AND b.block_pk < o.block_pk")
         first = f"o.{key} AS key, {_FIRST.replace('b.', 'o.')} AS rep"
         return [
@@ -180,10 +187,15 @@ def _group_page(
         ]
     counted = f"LEFT JOIN ({counts}) c USING (key)" if counts else ""
     columns = list(dict.fromkeys(in_row)) if is_in_row else []
-    blocks = compiled.matching("".join(f", {one}" for one in columns), condition)
+    also = "".join(f", {one}" for one in columns)
+    if named is not None:
+        firsts = f"unnest({compiled.parameters.add(list(named))}::bigint[]) f (rep) JOIN pacs.block b"
+        blocks = f"SELECT b.{key}, b.block_pk, f.rep{also} FROM {firsts} ON b.block_pk = (f.rep >> 16)::int"  # noqa: S608
+    else:
+        blocks = f"SELECT b.*, {_FIRST} AS rep FROM ({compiled.matching(also)}) b"  # noqa: S608
     reps = (
-        f"reps AS MATERIALIZED (SELECT DISTINCT ON (b.{key}) b.{key} AS key, {_FIRST} AS rep"  # noqa: S608
-        f"{''.join(f', {one}' for one in columns)} FROM ({blocks}) b ORDER BY b.{key}, b.block_pk)"
+        f"reps AS MATERIALIZED (SELECT DISTINCT ON (b.{key}) b.{key} AS key, b.rep"  # noqa: S608
+        f"{also} FROM ({blocks}) b ORDER BY b.{key}, b.block_pk)"
     )
     if is_in_row:
         return [reps, f"ranked AS (SELECT key, rep{values} FROM reps b {counted})"]  # noqa: S608
@@ -196,7 +208,7 @@ def _instance_page(
     sort: Sequence[SortKey],
     after: tuple[list[SortValue], int] | None,
     most: str,
-    condition: str,
+    named: Sequence[int] | None,
     walk: str,
 ) -> list[str]:
     """Sort blocks first, by what all instances of a block agree on, and open only those that can be on the page."""
@@ -213,6 +225,9 @@ def _instance_page(
             constant, by_place = _column(compiled, key)
             columns += f", {constant} AS c{n}, {by_place} AS a{n}"
             values += f", coalesce(b.c{n}, b.a{n}[u.ord]) AS s{n}"
+    condition = "TRUE"
+    if named is not None:
+        condition = f"b.block_pk = ANY({parameters.add([first >> 16 for first in named])}::int[])"
     raw = dict.fromkeys(BLOCK_COLUMNS[key.column] for key in sort if key.column in BLOCK_COLUMNS)
     blocks = compiled.matching("".join(f", {column}" for column in raw), condition, walk)
     opened = [f"opened AS MATERIALIZED ({_opened(sort[:known], known == len(sort), after, most, parameters)})"]

@@ -16,6 +16,7 @@ import psycopg
 import psycopg_pool
 
 import dicom_query
+from dicom_query import TextPattern
 from rpacs_hub.errors import DatabaseUnavailable, SearchRefused, SearchTooSlow
 from rpacs_hub.index._columns import (
     COUNTED,
@@ -28,6 +29,7 @@ from rpacs_hub.index._columns import (
     tag_of,
 )
 from rpacs_hub.index._compile import Compiled, compile_query
+from rpacs_hub.index._content import SOP_PATHS
 from rpacs_hub.index._cursor import decode_cursor, encode_cursor, search_digest
 from rpacs_hub.index._identity import pack_id, unpack_id
 from rpacs_hub.index._page import (
@@ -42,6 +44,7 @@ from rpacs_hub.index._page import (
 )
 from rpacs_hub.index._parts import Parameters
 from rpacs_hub.index._rows import read_documents, read_rows
+from rpacs_hub.index._values import shown_value, values_statement
 from rpacs_hub.index.visible import Overlap, Seen, Visible
 
 __all__ = ["MAX_COLUMNS", "MAX_LIMIT", "Entity", "Index", "IndexedInstance", "Page", "Search"]
@@ -55,10 +58,10 @@ MAX_COLUMNS = 60
 _MAX_SORT = 8
 
 _SETTINGS = (
-    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = {:d}; "
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = {:d}; "
     "SET LOCAL jit = off; SET LOCAL work_mem = '64MB'; SET LOCAL search_path = pacs, public"
 )
-"""In one statement, for each takes a round trip."""
+"""In one statement, for each takes a round trip. The transaction ends when the pool gets its connection back."""
 
 
 @dataclass(frozen=True)
@@ -240,6 +243,47 @@ class Index:
             compiled = await compile_query(connection, query, visible)
             return (await _summarise(connection, compiled, level))[0]
 
+    async def values(
+        self,
+        keyword: str,
+        query: dicom_query.Node | None,
+        level: Level,
+        visible: Visible,
+        *,
+        prefix: str = "",
+        limit: int,
+    ) -> list[tuple[str, int]]:
+        """Return values of an element as they are shown, and how many rows have each, the most frequent first.
+
+        Parameters
+        ----------
+        keyword
+            An element of the top level, neither a sequence nor binary.
+        query, level, visible
+            As for `count`: a row counts if an instance of it matches, may be seen, and has the value.
+        prefix
+            Only values that begin with this, in any case.
+        limit
+            The most values.
+
+        Raises
+        ------
+        SearchTooSlow, DatabaseUnavailable
+            As `search`.
+        """
+        path, numeric = f"{tag_of(keyword):08X}", is_numeric(keyword)
+        async with self._reading() as connection:
+            paths = [path, *([SOP_PATHS[path]] if path in SOP_PATHS else [])]
+            compiled = await compile_query(connection, query, visible, paths)
+            statement = values_statement(
+                compiled, level, path, numeric=numeric, prefix=TextPattern.literal(prefix).folded()[0], limit=limit
+            )
+            if statement is None:
+                return []
+            cursor = await connection.execute(statement.encode(), compiled.parameters)
+            found = await cursor.fetchall()
+        return [(shown_value(path, text, content, numeric=numeric), n) for text, n, content in found]
+
     async def overlap(self, before: Visible, after: Visible, query: dicom_query.Node | None = None) -> Overlap:
         """Count what is visible before and after a change, and what is visible either way.
 
@@ -376,7 +420,7 @@ class Index:
             "Add a condition that fewer images meet, such as a Modality or a StudyDate.",
         )
         try:
-            async with self._pool.connection() as connection, connection.transaction():
+            async with self._pool.connection() as connection:
                 await connection.execute(_SETTINGS.format(max(1, int(self._timeout * 1000))).encode())
                 # Each statement has the time limit of the server; all together have it here.
                 async with asyncio.timeout(self._timeout):
@@ -399,7 +443,7 @@ class Index:
 
 
 async def _summarise(connection: Any, compiled: Compiled, level: Level) -> tuple[int, list[int] | None]:
-    """Return how many rows match, and the blocks that do if they are few."""
+    """Return how many rows match, and the first matching instance of each block if these are few."""
     cursor = await connection.execute(summary_statement(compiled, level).encode(), compiled.parameters)
     total, named = await cursor.fetchone()
     return int(total), named

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from pydicom.datadict import dictionary_description, tag_for_keyword
@@ -18,6 +19,9 @@ __all__ = ["ROUTES"]
 
 _WORDS = 30
 _VALUES = 20
+_PATIENCE = 3.0
+"""Seconds that values may take while somebody types."""
+
 _OPERATORS = frozenset(operator.value for operator in Operator)
 _CONNECTIVES = frozenset({"AND", "OR", "NOT", "(", ")"})
 
@@ -97,11 +101,12 @@ async def _values(call: Call, slot: dicom_query.ValueSlot, level: Level) -> list
     call.event.why = [f"Values of {slot.path}."]
     call.decide(Action.QUERY_HELP, Collection())
     try:
-        found = await find_facets(
-            call.services.index, slot.path, slot.context, level, call.visible(), prefix=slot.typed, limit=_VALUES
-        )
-    except SearchRefused:
-        return []  # values of that element cannot be listed; they can still be typed
+        async with asyncio.timeout(_PATIENCE):
+            found = await find_facets(
+                call.services.index, slot.path, slot.context, level, call.visible(), prefix=slot.typed, limit=_VALUES
+            )
+    except (SearchRefused, TimeoutError):
+        return []  # values of that element cannot be listed, or not while somebody types; they can still be typed
     call.event.count = len(found.values)
     return [
         {

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import playwright.sync_api as playwright
 import pytest
 
@@ -22,11 +23,21 @@ GIVEN = "  - Users: [nora]\n    Profiles: [CT images]\n"
 
 @pytest.fixture
 def permissions(stack: Stack) -> Iterator[Path]:
-    """The stack's permissions file, which is as it was when the test is over."""
+    """The stack's permissions file, which is in force as it was when the test is over."""
     path = stack.settings.permissions_file
     before = path.read_bytes()
     yield path
     path.write_bytes(before)
+    health = f"{stack.gateway_url}/api/v1/health"
+    wait_for(
+        lambda: (
+            httpx.get(health, timeout=30).json()["permissions"]
+            == {"digest": hashlib.sha256(before).hexdigest(), "error": None}
+        ),
+        15,
+        "the permissions are not in force as they were",
+        every=0.2,
+    )
 
 
 @pytest.fixture

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from hub.tests.support import PERMISSIONS, Pages, Served, audit_lines, gateway_settings, serving, until
 from rpacs_hub.permissions import PermissionsStore, Version
@@ -245,6 +248,24 @@ def test_versions_that_are_none(rig):
     assert rig.pages.post("profiles/versions/99999/back", {"why": "study 7"}).status_code == 404
 
 
+def test_a_version_that_is_no_longer_understood_is_refused(archive, rig):
+    """A later release may understand less."""
+    number = rig.versions()[0].number + 1
+    with psycopg.connect(archive.base.gateway, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO gateway.permissions_version SELECT %s, now(), 'ada', 'old', source, 'x', 'Profils: {}' "
+            "FROM gateway.permissions_version LIMIT 1",
+            (number,),
+        )
+        try:
+            for path in (f"profiles/versions/{number}", f"profiles/versions/{number}/back"):
+                answer = rig.pages.post(path, {"why": "study 7", "expected": rig.store.state.found_digest})
+                assert (answer.status_code, "is not valid any more" in text_of(answer)) == (409, True)
+        finally:
+            connection.execute("DELETE FROM gateway.permissions_version WHERE version = %s", (number,))
+    assert rig.path.read_text() == PERMISSIONS
+
+
 def test_who_sees_what_and_why(archive, rig):
     def ask(**asked: str) -> str:
         answer = rig.pages.get("who-sees", params=asked)
@@ -285,3 +306,22 @@ def test_what_is_written_stays_text(rig):
         assert answer.status_code == 200
         assert hostile not in answer.text
         assert "<b>x</b>" not in answer.text
+
+
+ODD = st.text(max_size=20) | st.sampled_from(["9" * 200, "1.2.3", "-1", "%00", "..", "a,b,,c", "Modality", "(" * 500])
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(st.sampled_from(["user", "groups", "uid", "query", "name", "old", "new"]), ODD, max_size=4))
+def test_no_question_breaks_a_page(rig, asked):
+    for path in ("who-sees", "profiles/one", "profiles/difference"):
+        assert rig.pages.get(path, params=asked).status_code in (200, 400, 404)
+    for path, action in (
+        ("profiles/one", "set"),
+        ("profiles/one", "give"),
+        ("profiles/preview", ""),
+        ("profiles/save", ""),
+    ):
+        fields = {**asked, "what": action, "text": asked.get("query", ""), "why": asked.get("user", "")}
+        assert rig.pages.post(path, fields).status_code in (200, 400, 404, 409)
+    assert rig.path.read_text() == PERMISSIONS

@@ -6,7 +6,7 @@ import difflib
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hub.tests.test_permissions import files
@@ -130,3 +130,24 @@ def test_one_gets_or_loses_one_profile_and_nobody_else_does(file, name, is_group
     assert holders(gone) == tuple(
         {k: kept for k, v in kind.items() if (kept := [one for one in v if one != profile])} for kind in before
     )
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.text(max_size=12), st.text(max_size=12), st.text(max_size=12))
+@example("\x00", "\x85", "﻿")
+@example("a: b", "#x", "- y")
+@example("null", "~", "!!int 1")
+@example("<<", "&a", "*a")
+def test_whatever_is_written_into_the_form_is_kept_or_refused(name, description, group):
+    """Never an error of the YAML library, and never anything but what was written."""
+    try:
+        text = give(set_profile(FILE, name, description=description, access_reason=group), name, group=group)
+    except (EditError, PermissionsError):
+        return
+    found = parse_permissions(text)
+    assert found.profiles[name.strip()].description == description.strip()
+    assert name.strip() in holders(found)[1][group.strip()]
+    old = parse_permissions(FILE)
+    assert {key: found.profiles[key] for key in old.profiles if key != name.strip()} == {
+        key: value for key, value in old.profiles.items() if key != name.strip()
+    }

@@ -150,12 +150,14 @@ async def save(call: AdminCall) -> Reply:
     """Put a new text in force."""
     text, expected = editor.text_of(call), call.form.get("expected", "")
     store = call.services.permissions
+    try:
+        parse_permissions(text)
+    except PermissionsError as error:
+        return editor.refused(call, error, editor.edit_page(call, text, expected, error))
     await call.begin(Action.CHANGE_PERMISSIONS, store.name)
     call.event.reason = call.form.get("why", "")[:500]
     try:
         made = await store.save(text, expected=expected, who=call.actor.name, why=call.form.get("why", ""))
-    except PermissionsError as error:
-        return editor.refused(call, error, editor.edit_page(call, text, expected, error))
     except PermissionsNotSaved as error:
         if error.code == "changed_meanwhile":
             store.refresh()

@@ -6,7 +6,7 @@ from rpacs_hub.errors import DatabaseUnavailable, HubError, PermissionsError, Pe
 from rpacs_hub.gateway._exchange import ApiError, Reply
 from rpacs_hub.gateway.admin import _permissions_text as editor
 from rpacs_hub.gateway.admin._page import AdminCall, get, page, post, redirect
-from rpacs_hub.permissions import Action, Version, difference_of
+from rpacs_hub.permissions import Action, Version, difference_of, parse_permissions
 
 __all__ = ["ROUTES", "newest"]
 
@@ -67,18 +67,13 @@ async def show_difference(call: AdminCall) -> Reply:
 
 async def preview(call: AdminCall) -> Reply:
     """Show what going back to a version would do."""
-    old = await _version(call, call.path["number"])
-    try:
-        return await editor.preview_page(call, old.text, call.form.get("expected", ""), version=old.number)
-    except PermissionsError as error:
-        raise ApiError(
-            409, "version_invalid", f"Version {old.number} is not valid any more: {error}", "Edit the text instead."
-        ) from None
+    old = _still_valid(await _version(call, call.path["number"]))
+    return await editor.preview_page(call, old.text, call.form.get("expected", ""), version=old.number)
 
 
 async def roll_back(call: AdminCall) -> Reply:
     """Put a version in force again."""
-    old = await _version(call, call.path["number"])
+    old = _still_valid(await _version(call, call.path["number"]))
     store, expected = call.services.permissions, call.form.get("expected", "")
     await call.begin(Action.CHANGE_PERMISSIONS, f"back to version {old.number}")
     call.event.reason = call.form.get("why", "")[:500]
@@ -101,6 +96,17 @@ async def _version(call: AdminCall, number: str) -> Version:
     if found is None:
         raise ApiError(404, "not_found", "There is no such version.", "See the list of versions.")
     return found
+
+
+def _still_valid(version: Version) -> Version:
+    """Return a version if this release of the product still understands it."""
+    try:
+        parse_permissions(version.text)
+    except PermissionsError as error:
+        raise ApiError(
+            409, "version_invalid", f"Version {version.number} is not valid any more: {error}", "Edit the text instead."
+        ) from None
+    return version
 
 
 ROUTES = (

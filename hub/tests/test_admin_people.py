@@ -161,6 +161,16 @@ def test_an_administrator_cannot_lock_herself_out_by_the_pages(archive, boss, po
     assert pool.groups_of("admin") == ("pacs-admins",)
 
 
+def test_who_is_to_be_an_administrator_is_asked_about(boss, pool, name):
+    pool.create(name)
+    asked = boss.post(f"users/{name}/join", {"group": "pacs-admins"})
+    assert f"Make {name} an administrator?" in words(asked)
+    assert pool.groups_of(name) == ()
+    boss.follow(boss.post("groups/pacs-admins/add", {"user": name, "confirmed": "yes"}))
+    assert pool.groups_of(name) == ("pacs-admins",)
+    pool.delete(name)
+
+
 def test_groups(archive, boss, pool, name):
     made = boss.post("groups", {"name": name, "description": "For <b>a test</b>"})
     page = boss.follow(made)

@@ -20,6 +20,7 @@ from rpacs_hub.audit.cli import add_commands as add_audit_commands
 from rpacs_hub.errors import HubError, PermissionsError, SettingsError
 from rpacs_hub.exports.cli import add_commands as add_export_commands
 from rpacs_hub.index import Indexer, Progress, read_status
+from rpacs_hub.people.cli import add_commands as add_people_commands
 from rpacs_hub.permissions import load_permissions
 from rpacs_hub.permissions.cli import add_commands as add_permission_commands
 from rpacs_hub.pipeline.cli import add_commands as add_pipeline_commands
@@ -86,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     add_audit_commands(commands)
     add_export_commands(commands)
     add_pipeline_commands(commands)
+    add_people_commands(commands)
 
     base = commands.add_parser("database", help="the database").add_subparsers(required=True, metavar="COMMAND")
     create = base.add_parser(

@@ -195,6 +195,15 @@ async def change_group(call: AdminCall, name: str, group: str, *, joins: bool, b
             button="Take out",
             back=back,
         )
+    if joins and group == call.services.settings.admin_group and not call.confirmed:
+        return confirm(
+            call,
+            f"Make {name} an administrator?",
+            text="Administrators manage people and permissions, and may read the whole audit.",
+            button="Make administrator",
+            back=back,
+            danger=False,
+        )
     async with people(call) as side:
         await call.begin(Action.ADD_TO_GROUP if joins else Action.REMOVE_FROM_GROUP, f"{name}: {group}")
         outcome = await side.do(side.room.add if joins else side.room.remove, name, group)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from rpacs_hub.login import roles
-from rpacs_hub.login.gateway_service import ACTING_FOR_ADMINS
+from rpacs_hub.login.gateway_service import ACTING_FOR_ADMINS, MEMORY
 
 c = get_config()  # noqa: F821
 folder = Path(os.environ["TEST_FOLDER"])
@@ -29,7 +29,7 @@ c.JupyterHub.services = [
         "name": "pacs",
         "url": os.environ["TEST_GATEWAY_URL"],
         "command": [str(Path(sys.executable).with_name("rpacs-hub")), "gateway"],
-        "environment": {name: value for name, value in os.environ.items() if name.startswith("RPACS_")},
+        "environment": MEMORY | {name: value for name, value in os.environ.items() if name.startswith("RPACS_")},
         "oauth_no_confirm": True,
         "oauth_client_allowed_scopes": list(ACTING_FOR_ADMINS),
     },

@@ -49,7 +49,12 @@ class Hub:
     url: str
     admin: dict[str, str] = field(repr=False)
     folder: Path
-    log: Path
+    server: Server = field(repr=False)
+
+    @property
+    def log(self) -> Path:
+        """What it and its services have to say."""
+        return self.server.log
 
     @property
     def base(self) -> str:
@@ -98,7 +103,7 @@ def running_hub(database_url: str, research_url: str, parent: Path) -> Iterator[
     }
     config = Path(__file__).with_name("jupyterhub_auth_config.py")
     server = Server("hub", [sys.executable, "-m", "jupyterhub", "-f", str(config)], folder, env=environment)
-    hub = Hub(url, {"Authorization": f"token {token}"}, folder, server.log)
+    hub = Hub(url, {"Authorization": f"token {token}"}, folder, server)
 
     def ready() -> bool:
         try:

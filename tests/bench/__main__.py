@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import deid, exports, indexing, masking, memory, pipeline, pixels, search
+from tests.bench import deid, exports, indexing, load, masking, memory, pipeline, pixels, search
 from tests.bench.rows import Row, print_table, write_rows
 
 BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
@@ -19,6 +19,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "export": exports.run,
     "index": indexing.run,
     "search": search.run,
+    "load": load.run,
 }
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rpacs_hub.index._blocks import read_drafts
 from rpacs_hub.index._columns import tag_of
 from rpacs_hub.index._content import SOP_PATHS, document_of, dumps, shown_of
 from rpacs_hub.index._dictionary import Dictionary
+from rpacs_hub.index._draft import Draft
 
-__all__ = ["read_documents", "read_rows"]
+__all__ = ["BlockContents", "read_blocks", "read_rows"]
 
 Place = tuple[int, int]
 """A block and a place in it, from 1."""
@@ -88,32 +90,41 @@ async def read_rows(
     return rows
 
 
-async def read_documents(connection: Any, instances: Iterable[tuple[int, int, str]]) -> list[dict[str, Any]]:
-    """Return the document (`dicom_query.index_document`) of each instance.
+@dataclass(frozen=True)
+class BlockContents:
+    """What a block held when it was read.
 
-    Parameters
+    Attributes
     ----------
-    connection
-        As `read_rows`.
-    instances
-        Block, place and SOPInstanceUID of each.
+    draft
+        Its contents by path.
+    sop
+        Which of `SOP_PATHS` its instances have.
     """
-    found = list(instances)
-    if not found:
-        return []
-    cursor = await connection.execute(
-        "SELECT block_pk, series_pk, study_pk, patient_pk, pathset_id, n, vals FROM pacs.block "
-        "WHERE block_pk = ANY(%s)",
-        ([block for block, _, _ in found],),
-    )
-    rows = {row[0]: row for row in await cursor.fetchall()}
-    drafts, sop = await read_drafts(connection, Dictionary(connection), rows)
-    documents = []
-    for block, place, sop_uid in found:
-        contents: dict[str, str] = {path: dumps(sop_uid) for path, name in SOP_PATHS.items() if name in sop[block]}
-        for path, column in drafts[block].columns.items():
+
+    draft: Draft
+    sop: frozenset[str]
+
+    def document(self, place: int, sop_uid: str) -> dict[str, Any]:
+        """Return the document (`dicom_query.index_document`) of the instance at a place, from 1."""
+        contents: dict[str, str] = {path: dumps(sop_uid) for path, name in SOP_PATHS.items() if name in self.sop}
+        for path, column in self.draft.columns.items():
             content = column if isinstance(column, str) else column[place - 1]
             if content is not None:
                 contents[path] = content
-        documents.append(document_of(contents))
-    return documents
+        return document_of(contents)
+
+
+async def read_blocks(connection: Any, blocks: Iterable[int]) -> dict[int, BlockContents]:
+    """Return what blocks hold, by their keys; `connection` as for `read_rows`."""
+    wanted = list(dict.fromkeys(blocks))
+    if not wanted:
+        return {}
+    cursor = await connection.execute(
+        "SELECT block_pk, series_pk, study_pk, patient_pk, pathset_id, n, vals FROM pacs.block "
+        "WHERE block_pk = ANY(%s)",
+        (wanted,),
+    )
+    rows = {row[0]: row for row in await cursor.fetchall()}
+    drafts, sop = await read_drafts(connection, Dictionary(connection), rows)
+    return {block: BlockContents(drafts[block], sop[block]) for block in rows}

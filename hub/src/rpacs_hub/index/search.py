@@ -43,7 +43,8 @@ from rpacs_hub.index._page import (
     walk_order,
 )
 from rpacs_hub.index._parts import Parameters
-from rpacs_hub.index._rows import read_documents, read_rows
+from rpacs_hub.index._recent import RecentBlocks
+from rpacs_hub.index._rows import read_blocks, read_rows
 from rpacs_hub.index._values import shown_value, values_statement
 from rpacs_hub.index.visible import Overlap, Seen, Visible
 
@@ -172,6 +173,7 @@ class Index:
     def __init__(self, pool: psycopg_pool.AsyncConnectionPool[Any], *, timeout: float = 20.0):
         self._pool = pool
         self._timeout = timeout
+        self._recent = RecentBlocks()
 
     async def search(self, search: Search, visible: Visible) -> Page:
         """Return one page of what matches and may be seen.
@@ -325,8 +327,23 @@ class Index:
                 "(SELECT b.*, NULL::int[] AS hits FROM pacs.block b)", "i.sop_uid = %s LIMIT 20"
             )
             found = await (await connection.execute(statement.encode(), (sop_uid,))).fetchall()
-            documents = await read_documents(connection, [(row[7], row[8], row[5]) for row in found])
+            documents = [self._recent.document(row[7], row[8], row[1], row[5]) for row in found]
+            if missing := {row[7] for row, document in zip(found, documents, strict=True) if document is None}:
+                await self._remember(connection, missing)
+                documents = [self._recent.document(row[7], row[8], row[1], row[5]) for row in found]
+        if None in documents:  # what a permission looks at must be there
+            raise DatabaseUnavailable("The index changed while it was read.", "Try again.")
         return [_instance(row, document) for row, document in zip(found, documents, strict=True)]
+
+    async def _remember(self, connection: Any, blocks: set[int]) -> None:
+        cursor = await connection.execute(
+            "SELECT block_pk, ord, file_uuid FROM pacs.instance WHERE block_pk = ANY(%s)", (list(blocks),)
+        )
+        files: dict[int, dict[int, bytes]] = {block: {} for block in blocks}
+        for block, place, file_uuid in await cursor.fetchall():
+            files[block][place] = file_uuid
+        for block, contents in (await read_blocks(connection, blocks)).items():
+            self._recent.keep(block, contents, files[block])
 
     async def select(
         self,

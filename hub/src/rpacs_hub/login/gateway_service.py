@@ -5,7 +5,11 @@ from typing import Any
 from rpacs_hub.login.roles import SERVICE_NAME
 from rpacs_hub.login.settings import HubSettings
 
-__all__ = ["ACTING_FOR_ADMINS", "gateway_service"]
+__all__ = ["ACTING_FOR_ADMINS", "MEMORY", "gateway_service"]
+
+MEMORY = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "262144"}
+"""How the gateway's memory is given out, see mallopt(3): images that several threads fetch and draw would otherwise
+leave holes that are never given back."""
 
 ACTING_FOR_ADMINS = (
     "list:users",
@@ -42,6 +46,7 @@ def gateway_service(settings: HubSettings) -> dict[str, Any]:
         "command": [str(settings.programs / "rpacs-hub"), "gateway"],
         "cwd": "/",
         "environment": {
+            **MEMORY,
             "RPACS_ADMIN_GROUP": settings.admin_group,
             "RPACS_URL": settings.gateway_public_url,
             **settings.gateway_environment,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import io
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -170,6 +171,6 @@ def encode(
     if format is PictureFormat.JPEG:
         picture.save(output, "JPEG", quality=88 if quality is None else quality)
     else:
-        # Level 1 is six times as fast as the default, for pictures a tenth larger.
-        picture.save(output, "PNG", compress_level=1)
+        # Level 1 with run lengths is six times as fast as the default, and as small on images with noise.
+        picture.save(output, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
     return output.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import psycopg
@@ -60,11 +61,15 @@ def bench(new_base):
         bench.close()
 
 
+_FILES = (f"file {number}" for number in itertools.count())
+"""Names of stored files: like Orthanc, no two files get the same."""
+
+
 def read(number: int, series: int, model: Model) -> Read:
     """Return an instance as the indexer reads it: two series in a study, two studies of a patient."""
     dataset = build(model)
     return Read(
-        StoredInstance(f"o{number}", f"f{number}"),
+        StoredInstance(f"o{number}", next(_FILES)),
         IndexedFile(
             patient_id=f"P{series // 4}",
             issuer="",
@@ -375,7 +380,7 @@ def test_the_instances_own_uid_is_asked_like_any_element(bench, tag):
             del document["00080018"], document["00020003"]
         documents[n] = document
         file = IndexedFile("P", "", "1.0", "1.2.0", f"1.3.{n}", 1, contents_of(document, {}))
-        reads.append(Read(StoredInstance(f"o{n}", "f"), file))
+        reads.append(Read(StoredInstance(f"o{n}", next(_FILES)), file))
     bench.do(bench.store.write(reads[:2], []))
     bench.do(bench.store.write(reads[2:], []))
     for n, document in documents.items():

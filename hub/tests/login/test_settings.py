@@ -10,6 +10,7 @@ import pytest
 
 from rpacs_hub.errors import SettingsError
 from rpacs_hub.login import HubSettings, gateway_service, idle_culler_service, roles
+from rpacs_hub.login.gateway_service import MEMORY
 
 LEAST = {
     "RPACS_OIDC_ISSUER": "https://idp.example.org/pool",
@@ -112,6 +113,7 @@ def test_the_gateway_gets_its_own_settings_and_no_others() -> None:
     }
     service = gateway_service(HubSettings.from_environment(environment))
     assert service["environment"] == {
+        **MEMORY,
         "RPACS_ADMIN_GROUP": "pacs-admins",
         "RPACS_URL": "https://pacs.example.org/services/pacs/",
         "RPACS_DATABASE_URL": "postgresql://rpacs_gateway:pw@127.0.0.1/rpacs",
@@ -130,7 +132,7 @@ def test_the_idle_culler_may_see_and_stop_and_nothing_more() -> None:
     assert set(role["scopes"]) == {"list:users", "read:users:activity", "read:servers", "delete:servers"}
     assert all(role["name"] != "idle-culler" for role in roles("pacs-admins"))
     service = idle_culler_service(HubSettings.from_environment({**LEAST, "RPACS_IDLE_SECONDS": "600"}))
-    assert service["command"][1:] == ["-m", "jupyterhub_idle_culler", "--timeout=600", "--cull-every=150"]
+    assert service["command"][1:] == ["-m", "rpacs_hub.culler", "--timeout=600", "--cull-every=150"]
     assert "environment" not in service
     if os.geteuid() == 0:
         assert service["user"] == "nobody"

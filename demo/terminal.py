@@ -14,7 +14,7 @@ __all__ = ["run_rpacs_hub"]
 
 _PREFIX = "RPACS_GATEWAY_"
 _NOT_ITS_OWN = {"RPACS_GATEWAY_USER", "RPACS_GATEWAY_PORT"}
-_KEPT = ("PATH", "LANG", "LC_ALL", "TERM", "COLUMNS", "RPACS_LOG_LEVEL")
+_KEPT = ("PATH", "LANG", "LC_ALL", "TERM", "COLUMNS", "RPACS_LOG_LEVEL", "RPACS_HUB_API_TOKEN")
 
 
 def run_rpacs_hub(services: Services, words: Sequence[str]) -> int:
@@ -45,6 +45,8 @@ def run_rpacs_hub(services: Services, words: Sequence[str]) -> int:
         for name, value in given.items()
         if name.startswith(_PREFIX) and name not in _NOT_ITS_OWN
     }
+    if "RPACS_HUB_API_TOKEN" in environment:
+        environment["RPACS_HUB_API_URL"] = f"http://127.0.0.1:{services.settings.ports.hub_api}/hub/api"
     user = "rpacs-gateway" if is_root() else None
     # Who really sits there goes into the audit; the system user's name would say nothing.
     environment["LOGNAME"] = os.environ.get("SUDO_USER") or os.environ.get("LOGNAME") or "root"

@@ -86,6 +86,11 @@ def test_an_administrator_signs_in_at_the_hub_and_gets_the_page_that_she_asked_f
     assert token_in(browser) not in (real_hub.audit).read_text() + real_hub.log.read_text()
 
 
+def test_of_a_long_address_only_the_page_is_come_back_to(sign_in):
+    answer = sign_in("boss").get(f"services/pacs/admin/?from={'x' * 4000}")
+    assert (answer.status_code, answer.url.path, answer.url.query) == (200, "/services/pacs/admin/", b"")
+
+
 def test_somebody_else_is_told_that_it_is_not_for_her(sign_in):
     answer = sign_in("clara").get("services/pacs/admin/")
     assert answer.status_code == 403

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 from demo.stack import Stack
 from rpacs_hub.gateway.admin import NAVIGATION
 from tests.end_to_end.conftest import Person
+from tests.end_to_end.terminal import demo
 from tests.fixtures.processes import wait_for
 
 
@@ -181,6 +183,24 @@ def test_groups_show_members_and_what_they_give(stack, admin):
     said = press_and_confirm(page, "Delete the group …", f"Delete the group {name}?", "Delete the group")
     assert said.startswith(f"The group {name} was deleted.")
     assert page.locator("#groups tr", has_text=name).count() == 0
+
+
+def test_the_terminal_does_the_same(stack, admin):
+    name = f"eva{secrets.token_hex(3)}"
+
+    def users(*words: str) -> str:
+        done = demo(stack, "rpacs-hub", "users", *words, RPACS_HUB_API_TOKEN=admin.token)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    assert users("create", name, "--group", "researchers").startswith(f"{name} was created.\nShe is in researchers.\n")
+    assert "groups: researchers" in users("show", name)
+    assert users("disable", name).startswith(f"{name} can no longer sign in.\n")
+    admin.page.goto(f"{stack.gateway_url}/admin/users/{name}")
+    assert "disabled" in admin.page.inner_text("#state")
+    assert users("delete", name).startswith(f"{name} was deleted.\n")
+    lines = [json.loads(line) for line in demo(stack, "rpacs-hub", "audit", "search", "--json").stdout.splitlines()]
+    assert {line["action"] for line in lines if line["subject"] == name} >= {"create_user", "disable_user"}
 
 
 def test_nobody_else_opens_a_page_and_no_token_does(stack, person, admin):

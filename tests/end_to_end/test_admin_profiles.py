@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +13,7 @@ import pytest
 
 from demo.stack import Stack
 from tests.end_to_end.conftest import Person
+from tests.end_to_end.terminal import demo
 from tests.fixtures.processes import wait_for
 
 GIVEN = "  - Users: [nora]\n    Profiles: [CT images]\n"
@@ -168,18 +166,3 @@ def test_the_files_in_force_are_those_of_gateway_and_deidentifier(stack, permiss
     admin.shoot("files")
     shown = page.locator("code.digest").all_inner_texts()
     assert shown == [hashlib.sha256(permissions.read_bytes()).hexdigest(), stack.status().pipeline["rules_digest"]]
-
-
-def demo(stack: Stack, *command: str, words: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a command of the local stack, such as what `make status` runs, for this one."""
-    settings = stack.settings
-    offset = settings.ports.hub - type(settings).load({}).ports.hub
-    return subprocess.run(
-        [sys.executable, "-m", "demo", *command],
-        input=words,
-        cwd=settings.root,
-        env={**os.environ, "RPACS_VAR": str(settings.var), "RPACS_PORT_OFFSET": str(offset)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )

@@ -33,6 +33,7 @@ SESSION_COOKIE = "rpacs-session"
 """Name of the cookie; its path is the gateway's."""
 
 _HUB_SESSION = "jupyterhub-session-id"  # the Hub's; it takes it away at sign-out
+_LONGEST_TARGET = 2000  # characters of the address that somebody comes back to after signing in
 _LONGEST = 0.5  # days; after that the Hub is asked again who this is, which mostly nobody notices
 
 
@@ -131,7 +132,10 @@ class Sessions:
         """
         hub = self._need_hub()
         verifier, challenge, method = hub.generate_pkce_code_challenge()
-        state = hub.set_state_cookie(handler, next_url=handler.request.uri, code_verifier=verifier)
+        # It is kept in memory for ten minutes, and anybody can begin a sign-in.
+        target = handler.request.uri or ""
+        target = target if len(target) <= _LONGEST_TARGET else handler.request.path[:_LONGEST_TARGET]
+        state = hub.set_state_cookie(handler, next_url=target, code_verifier=verifier)
         return str(
             url_concat(hub.login_url, {"state": state, "code_challenge": challenge, "code_challenge_method": method})
         )

@@ -46,7 +46,7 @@ SETTINGS = {
 """What an administrator of such an archive would set; index and scan have the same."""
 
 BATCH = 20_000
-ROUNDS = 3
+ROUNDS = 9
 NARROW = "PatientSex StrEquals F AND StudyDate DateAfter 2005"
 BROAD = "PatientIdentityRemoved StrEquals YES AND NOT (Modality StrEquals SEG)"
 

@@ -41,6 +41,7 @@ from rpacs_hub.index._parts import (
     Part,
     all_of,
     any_of,
+    array_text,
     branch,
     negated,
 )
@@ -65,14 +66,15 @@ _AT_ONCE = 40
 """Conditions that are looked up in one statement."""
 
 _PATHS = """
-SELECT p.path, p.path_id, a.ks, a.least, a.most FROM pacs.path p LEFT JOIN LATERAL (
+SELECT p.path, p.path_id, a.ks, a.least, a.most FROM pacs.path p CROSS JOIN LATERAL (
     SELECT array_agg(k ORDER BY g)::text AS ks, min(k) AS least, max(k) AS most FROM (
         SELECT g, CASE WHEN i.n > 0 THEN i.n WHEN idx(s.varying, p.path_id) = 0 THEN 0
                        WHEN idx(s.partial, p.path_id) > 0 THEN -2 WHEN s.pathset_id IS NULL THEN 0 ELSE -1 END AS k
-        FROM generate_series(1, (SELECT max(pathset_id) FROM pacs.pathset)) g
+        FROM generate_series(
+            1, CASE WHEN p.path = ANY(%s::text[]) THEN (SELECT max(pathset_id) FROM pacs.pathset) END) g
         LEFT JOIN pacs.pathset s ON s.pathset_id = g
         CROSS JOIN LATERAL (SELECT idx(s.paths, p.path_id) AS n OFFSET 0) i) k
-) a ON p.path = ANY(%s::text[]) WHERE md5(p.path) = ANY(ARRAY(SELECT md5(n) FROM unnest(%s::text[]) n))
+) a WHERE md5(p.path) = ANY(ARRAY(SELECT md5(n) FROM unnest(%s::text[]) n))
 """
 
 
@@ -210,7 +212,7 @@ async def compile_query(
     names += [SOP_PATHS[name] for name in names if name in SOP_PATHS]
     extra = list(extra_paths)
     paths, path_ids = await _paths(connection, [*extra, *names], also)
-    parameters = Parameters(places=list(range(1, BLOCK_SIZE + 1)))
+    parameters = Parameters(places=array_text(range(1, BLOCK_SIZE + 1)))
     positions = {name: f"{parameters.add(paths[name].positions)}::int[]" for name in (*names, *extra) if name in paths}
     used = [name for name in names if name in paths]
     leaves = _Leaves(connection, parameters, paths, {name: f"b.k{n}" for n, name in enumerate(used)})
@@ -379,7 +381,7 @@ class _Leaves:
                 if found.ids == [] and not found.inverted:
                     return uid or Part(False)
             if blocks is not None:
-                need = f"(b.block_pk = ANY({self._parameters.add(blocks)}::int[]))"
+                need = f"(b.block_pk = ANY({self._parameters.add(array_text(blocks))}::int[]))"
         if not path.is_varying:
             part = Part(f"({truth})", None, need)
         else:

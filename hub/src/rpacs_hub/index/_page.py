@@ -13,7 +13,7 @@ from dicom_query.literals import NUMBER_PATTERN
 from rpacs_hub.index._columns import COUNTED, Level, SortKey, is_numeric, tag_of
 from rpacs_hub.index._compile import Compiled
 from rpacs_hub.index._cursor import SortValue
-from rpacs_hub.index._parts import Parameters
+from rpacs_hub.index._parts import Parameters, array_text
 
 __all__ = [
     "BLOCK_COLUMNS",
@@ -189,7 +189,7 @@ def _group_page(
     columns = list(dict.fromkeys(in_row)) if is_in_row else []
     also = "".join(f", {one}" for one in columns)
     if named is not None:
-        firsts = f"unnest({compiled.parameters.add(list(named))}::bigint[]) f (rep) JOIN pacs.block b"
+        firsts = f"unnest({compiled.parameters.add(array_text(named))}::bigint[]) f (rep) JOIN pacs.block b"
         blocks = f"SELECT b.{key}, b.block_pk, f.rep{also} FROM {firsts} ON b.block_pk = (f.rep >> 16)::int"  # noqa: S608
     else:
         blocks = f"SELECT b.*, {_FIRST} AS rep FROM ({compiled.matching(also)}) b"  # noqa: S608
@@ -227,7 +227,7 @@ def _instance_page(
             values += f", coalesce(b.c{n}, b.a{n}[u.ord]) AS s{n}"
     condition = "TRUE"
     if named is not None:
-        condition = f"b.block_pk = ANY({parameters.add([first >> 16 for first in named])}::int[])"
+        condition = f"b.block_pk = ANY({parameters.add(array_text(first >> 16 for first in named))}::int[])"
     raw = dict.fromkeys(BLOCK_COLUMNS[key.column] for key in sort if key.column in BLOCK_COLUMNS)
     blocks = compiled.matching("".join(f", {column}" for column in raw), condition, walk)
     opened = [f"opened AS MATERIALIZED ({_opened(sort[:known], known == len(sort), after, most, parameters)})"]

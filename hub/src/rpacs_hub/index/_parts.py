@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dicom_query import And, Not, Or, Sql
 
-__all__ = ["EVERYWHERE", "NOWHERE", "PLACES", "Look", "Parameters", "Part", "all_of", "any_of", "branch", "negated"]
+__all__ = [
+    "EVERYWHERE",
+    "NOWHERE",
+    "PLACES",
+    "Look",
+    "Parameters",
+    "Part",
+    "all_of",
+    "any_of",
+    "array_text",
+    "branch",
+    "negated",
+]
 
 PLACES = "(%(places)s::int[])"
 """All places that a block can have."""
 
 EVERYWHERE = f"{PLACES}[1:b.n]"
 NOWHERE = "'{}'::int[]"
+
+
+def array_text(numbers: Iterable[int]) -> str:
+    """Return whole numbers as PostgreSQL writes an array; the driver would take milliseconds for a long one."""
+    return f"{{{','.join(map(str, numbers))}}}"
 
 
 class Parameters(dict[str, Any]):

@@ -107,6 +107,13 @@ SELECT * FROM unnest(%s::text[], %s::text[], %s::text[]) AS new (orthanc_id, fil
 ON CONFLICT (orthanc_id) DO UPDATE SET file_uuid = excluded.file_uuid, reason = excluded.reason, noted_at = now()
 """
 
+_UNUSED = """
+WITH used AS MATERIALIZED (
+    SELECT unnest(vals) AS id FROM pacs.block UNION SELECT unnest(ids) FROM pacs.vary WHERE ids IS NOT NULL)
+SELECT value_id FROM pacs.value v WHERE NOT EXISTS (SELECT FROM used WHERE used.id = v.value_id) LIMIT 100000
+"""
+_UNUSED_SETS = "pacs.pathset s WHERE NOT EXISTS (SELECT FROM pacs.block b WHERE b.pathset_id = s.pathset_id)"
+
 SeriesKey = tuple[str, str, str, str]
 """PatientID, its issuer, StudyInstanceUID, SeriesInstanceUID."""
 
@@ -384,20 +391,31 @@ class Store:
     async def sweep(self) -> int:
         """Remove contents and path sets that no block has any more; return how many contents.
 
-        Nothing else is written meanwhile.
+        They are looked for while others write; others only wait while it is made sure of them and they are removed.
         """
+        found = await self._connection.execute(_UNUSED)
+        unused = [row[0] for row in await found.fetchall()]
+        is_any = unused or await self._one(f"SELECT EXISTS (SELECT FROM {_UNUSED_SETS})")  # noqa: S608 - ours
+        if not is_any:
+            return 0
         async with self._connection.transaction():
             await self._connection.execute("SELECT pg_advisory_xact_lock(%s)", (SWEEP_LOCK,))
+            # By the index of the blocks: reading all of them is what would take long.
+            await self._connection.execute("SET LOCAL enable_seqscan = off")
+            await self._connection.execute(
+                "CREATE TEMP TABLE used ON COMMIT DROP AS SELECT unnest(vals) AS id FROM pacs.block "
+                "WHERE vals OPERATOR(pg_catalog.&&) %s::int[]",
+                (unused,),
+            )
+            await self._connection.execute("SET LOCAL enable_seqscan = on")
             cursor = await self._connection.execute(
-                "WITH used AS MATERIALIZED (SELECT unnest(vals) AS id FROM pacs.block "
-                "UNION SELECT unnest(ids) FROM pacs.vary WHERE ids IS NOT NULL) "
-                "DELETE FROM pacs.value v WHERE NOT EXISTS (SELECT FROM used WHERE used.id = v.value_id)"
+                "DELETE FROM pacs.value v WHERE value_id = ANY(%s) AND value_id NOT IN (SELECT id FROM used) "
+                "AND value_id NOT IN (SELECT unnest(ids) FROM pacs.vary WHERE ids IS NOT NULL AND path_id IN "
+                "(SELECT w.path_id FROM pacs.value w WHERE w.value_id = ANY(%s)))",
+                (unused, unused),
             )
             gone = cursor.rowcount
-            sets = await self._connection.execute(
-                "DELETE FROM pacs.pathset s WHERE NOT EXISTS "
-                "(SELECT FROM pacs.block b WHERE b.pathset_id = s.pathset_id)"
-            )
+            sets = await self._connection.execute(f"DELETE FROM {_UNUSED_SETS}".encode())  # noqa: S608 - ours
             if gone or sets.rowcount:
                 await self._connection.execute("UPDATE pacs.feed SET sweeps = sweeps + 1")
         return gone

@@ -42,7 +42,7 @@ from rpacs_hub.index._page import (
     summary_statement,
     walk_order,
 )
-from rpacs_hub.index._parts import Parameters
+from rpacs_hub.index._parts import Parameters, array_text
 from rpacs_hub.index._recent import RecentBlocks
 from rpacs_hub.index._rows import read_blocks, read_rows
 from rpacs_hub.index._values import shown_value, values_statement
@@ -472,7 +472,7 @@ async def _aggregates(
     """Return the counted columns of each key, over everything below it that may be seen."""
     if not columns or not keys:
         return {}
-    condition = f"b.{key_of(level)} = ANY({compiled.parameters.add(list(keys))}::int[])"
+    condition = f"b.{key_of(level)} = ANY({compiled.parameters.add(array_text(keys))}::int[])"
     statement = f"{compiled.with_tables()}{counts_select(compiled.visible(), level, columns, condition)}"
     cursor = await connection.execute(statement.encode(), compiled.parameters)
     return {row[0]: dict(zip(columns, row[1:], strict=True)) for row in await cursor.fetchall()}

@@ -59,6 +59,14 @@ def ada(sign_in) -> dict[str, str]:
     return {cookie.name: cookie.value for cookie in browser.cookies.jar if cookie.path != "/hub/"}
 
 
+@pytest.fixture(scope="module")
+def boss(sign_in) -> dict[str, str]:
+    """Cookies of an administrator who signed in."""
+    browser = sign_in("boss")
+    browser.get("services/pacs/admin/")
+    return {cookie.name: cookie.value for cookie in browser.cookies.jar if cookie.path != "/hub/"}
+
+
 def token_in(browser: httpx.Client) -> str:
     """Return the OAuth token that the gateway's cookie holds."""
     value = next(cookie.value for cookie in browser.cookies.jar if cookie.name == SESSION_COOKIE)
@@ -191,3 +199,22 @@ def test_a_page_opens_for_no_token_no_stranger_and_nobody_else_who_signed_in(
     answer = ask({}, ada)
     assert answer.status_code == 403
     assert "Only administrators may open these pages." in answer.text
+
+
+@pytest.mark.parametrize(("method", "path"), PAGES, ids=lambda value: str(value))
+def test_a_changed_cookie_is_nobodys_and_no_form_is_taken_without_its_token(real_hub, boss, method, path):
+    def ask(cookies: dict[str, str], **more) -> httpx.Response:
+        with httpx.Client(cookies=cookies) as client:
+            return client.request(method, f"{real_hub.url}services/pacs{path}", **more)
+
+    held = boss[SESSION_COOKIE].strip('"')
+    swapped = held[:-1] + ("0" if held[-1] != "0" else "1")
+    for forged in (swapped, held.rpartition("|")[0], "", "2|1:0|10:1|13:rpacs-session|4:Ym9z|0"):
+        answer = ask({**boss, SESSION_COOKIE: forged})
+        assert answer.status_code == (302 if method == "GET" else 403), forged
+        assert "boss" not in answer.text
+    if method == "POST":
+        for form in ({"name": "x"}, {"_xsrf": ""}, {"_xsrf": "0" * 64}, {"_xsrf": held}):
+            answer = ask(boss, data=form)
+            assert answer.status_code == 403, answer.text
+            assert "out of date" in answer.text

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import httpx
@@ -45,9 +46,7 @@ def run(instances: int = INSTANCES) -> list[Row]:
             passwords = dict.fromkeys(OWNED_SCHEMAS, postgres.password)
             create(postgres.admin_url, passwords, "bench")
             url = role_url(postgres.admin_url, "rpacs_indexer", postgres.password, "bench")
-            with httpx.Client(base_url=orthanc.url, timeout=60) as client, ThreadPoolExecutor(4) as pool:
-                for answer in pool.map(lambda data: client.post("/instances", content=data), _headers(instances)):
-                    answer.raise_for_status()
+            _send(orthanc.url, instances)
             first = _rebuild(url, orthanc.url, 1, instances)
             alone, both = _rebuild(url, orthanc.url, 1, instances), _rebuild(url, orthanc.url, 2, instances)
             killed = _rebuild(url, orthanc.url, 2, instances, kill=True)
@@ -68,6 +67,17 @@ def run(instances: int = INSTANCES) -> list[Row]:
         ),
         Row("index.rebuild.one_of_two_killed", instances / killed, "instances/s", command=COMMAND),
     ]
+
+
+def _send(research_url: str, instances: int) -> None:
+    """Fill the Orthanc, a thousand at a time."""
+    # Orthanc ends a connection that rests for a second, which on a busy machine may be between two requests.
+    limits = httpx.Limits(max_keepalive_connections=0)
+    with httpx.Client(base_url=research_url, timeout=60, limits=limits) as client, ThreadPoolExecutor(4) as pool:
+        headers = _headers(instances)
+        while some := list(islice(headers, 1000)):
+            for answer in pool.map(lambda data: client.post("/instances", content=data), some):
+                answer.raise_for_status()
 
 
 def _headers(instances: int) -> Iterator[bytes]:

@@ -18,6 +18,7 @@ from extensions.dicom_query.tests.oracle import answer
 from hub.tests.support import Looped
 from rpacs_hub._orthanc import StoredInstance
 from rpacs_hub.index import Index, Level, Page, Search, SortKey, Visible
+from rpacs_hub.index._compile import compile_query
 from rpacs_hub.index._content import contents_of
 from rpacs_hub.index._read import IndexedFile, display_values
 from rpacs_hub.index._store import Read, Store
@@ -194,7 +195,7 @@ def test_numbers_are_exact_in_the_dictionary_and_inside_a_series(bench, same):
     for wanted in [text for text in NUMBERS if text not in ("nan", "")]:
         asked = [
             dicom_query.parse(f"{tag} {operator} {wanted}")
-            for operator in ("NbEquals", "NbNotEquals", "NbLess", "NbLessEquals", "NbGreater", "NbGreaterEquals")
+            for operator in OPERATORS
             for tag in ("00104000", "00189087")
         ]
         documents = {n: index_document(build(model)) for n, (_, model) in held.items()}
@@ -203,6 +204,52 @@ def test_numbers_are_exact_in_the_dictionary_and_inside_a_series(bench, same):
             assert matching == {n for n, (_, model) in held.items() if answer(query, model)}
             found = bench.do(bench.index.select(Visible.everything(), query=query, limit=1000))
             assert {int(one.sop_uid.removeprefix("1.3.")) for one in found} == matching, dicom_query.to_text(query)
+
+
+OPERATORS = ("NbEquals", "NbNotEquals", "NbLess", "NbLessEquals", "NbGreater", "NbGreaterEquals")
+
+COLUMNS = {
+    "each its own": [[f"{n}.5"] for n in range(9)],
+    "few": [[str(n % 3 * 4)] for n in range(9)],
+    "some lack it": [[str(n)] if n % 3 else None for n in range(9)],
+    # 1 and 9 meet "less than 2" and "greater than 8", and no one of them meets both.
+    "several": [[str(n), str(9 - n)] for n in range(9)],
+    "not only numbers": [["x"] if n == 4 else [str(n)] for n in range(9)],
+    "no numbers": [[f"x{n}"] for n in range(9)],
+}
+
+
+@pytest.mark.parametrize("column", list(COLUMNS))
+def test_two_conditions_on_one_tag_that_varies(bench, column):
+    """They are looked at together, and mean what each of them means."""
+    bench.empty()
+    held = {n: (0, {0x00104000: Element("LO", text)} if text else {}) for n, text in enumerate(COLUMNS[column])}
+    # A second block, all of one content: the least and greatest number of neither decide for the other.
+    held |= {n: (1, {0x00104000: Element("LO", ["4"])}) for n in (20, 21)}
+    bench.do(bench.store.write([read(n, *one) for n, one in held.items()], []))
+    limits = itertools.cycle([(2, 8), (8, 2), (4, 4), (3, 5), (5, 3)])
+    for (first, second), (one, other) in zip(itertools.product(OPERATORS, OPERATORS), limits, strict=False):
+        query = dicom_query.parse(f"00104000 {first} {one} AND 00104000 {second} {other} AND 00104000 Exists")
+        matching = {n for n, (_, model) in held.items() if answer(query, model)}
+        assert bench.do(bench.index.count(query, Level.INSTANCE, Visible.everything())) == len(matching)
+
+
+def test_frequent_contents_are_not_looked_for_block_by_block(sorted_bench, monkeypatch):
+    bench, _ = sorted_bench
+    bench.do(bench.connection.execute("ANALYZE pacs.block"))
+    monkeypatch.setattr("rpacs_hub.index._compile._MOST_UNWEIGHED", 0)
+    monkeypatch.setattr("rpacs_hub.index._compile._MOST_BLOCKS", 12)
+
+    async def needs(text: str) -> str | None:
+        async with bench.pool.connection() as connection, connection.transaction():
+            await connection.execute("SET LOCAL search_path = pacs, public")
+            return (await compile_query(connection, dicom_query.parse(text), Visible.everything())).part.need
+
+    # Of 40 blocks, 5 are of each series, and 15 of each of two dates.
+    assert bench.do(needs("StudyDate StrEquals 20240101")) is None
+    assert bench.do(needs("SeriesNumber NbEquals 3")) is not None
+    query = dicom_query.parse("StudyDate StrEquals 20240101 AND SeriesNumber NbEquals 3")
+    assert bench.do(bench.index.count(query, Level.INSTANCE, Visible.everything())) == 23
 
 
 SORTS = (

@@ -35,7 +35,7 @@ from rpacs_hub.index._lookup import (
 from rpacs_hub.index._parts import (
     EVERYWHERE,
     NOWHERE,
-    PLACES,
+    NUMBERED,
     Look,
     Parameters,
     Part,
@@ -44,6 +44,7 @@ from rpacs_hub.index._parts import (
     array_text,
     branch,
     negated,
+    places_of_contents,
 )
 from rpacs_hub.index.schema import BLOCK_SIZE
 from rpacs_hub.index.visible import Visible
@@ -59,11 +60,32 @@ _MOST_SEARCHED = 300
 _MOST_BLOCKS = 2000
 """Blocks that are named in the statement, so that it reads no others; where it is more, reading all is as quick."""
 
+_MOST_UNWEIGHED = 20
+"""Contents that are looked for at once; where it is more, it is asked first how frequent they are, which takes 1 ms."""
+
 _MOST_NARROWED = 20
 """Conditions that are tried to narrow the blocks down."""
 
 _AT_ONCE = 40
 """Conditions that are looked up in one statement."""
+
+_THERE = (
+    "CASE WHEN v.ids IS NOT NULL THEN "
+    "(SELECT array_agg(u.o::int) FROM unnest(v.ids) WITH ORDINALITY u (i, o) WHERE u.i <> 0) "
+    "ELSE (SELECT array_agg(e.o::int) FROM jsonb_array_elements(v.contents::jsonb) "
+    "WITH ORDINALITY e (c, o) WHERE e.c <> 'null') END"
+)
+"""The places of row ``v`` of pacs.vary where there is a content at all; null for none."""
+
+_USUAL = """
+WITH usual AS MATERIALIZED (
+    SELECT u.content, u.part * c.reltuples AS blocks
+    FROM pg_catalog.pg_class c, pg_catalog.pg_stats s,
+        LATERAL unnest(s.most_common_elems::text::int[], s.most_common_elem_freqs) u (content, part)
+    WHERE c.oid = 'pacs.block'::regclass AND s.schemaname = 'pacs' AND s.tablename = 'block' AND s.attname = 'vals'
+)
+"""
+"""In about how many blocks the most frequent contents are, as the last ANALYZE found: nothing if there was none."""
 
 _PATHS = """
 SELECT p.path, p.path_id, a.ks, a.least, a.most FROM pacs.path p CROSS JOIN LATERAL (
@@ -299,8 +321,8 @@ class _Leaves:
         blocks = await self._blocks(found)
         return {one: self._part(one, found.get(one), blocks.get(one)) for one in conditions}
 
-    async def _blocks(self, found: dict[Condition, _Found]) -> dict[Condition, list[int]]:
-        """Return the blocks where each condition may hold, for conditions where these are few."""
+    async def _blocks(self, found: dict[Condition, _Found]) -> dict[Condition, str]:
+        """Return the blocks where each condition may hold, as text, for conditions where these are few."""
         values = Parameters()
         tried = [
             (one, [*what.ids, -self._paths[_path(one)].path_id])
@@ -309,18 +331,28 @@ class _Leaves:
         ][:_MOST_NARROWED]
         if not tried:
             return {}
-        selects = [
-            f"SELECT {number}, ARRAY(SELECT block_pk FROM pacs.block "  # noqa: S608 - names are ours
-            f"WHERE vals OPERATOR(pg_catalog.&&) {values.add(ids)}::int[] LIMIT {_MOST_BLOCKS + 1})"
-            for number, (_, ids) in enumerate(tried)
-        ]
+        selects = []
+        for number, (_, ids) in enumerate(tried):
+            named = f"{values.add(array_text(ids))}::int[]"
+            # A block has but one of these contents, so their frequencies add up.
+            blocks = f"(SELECT sum(u.blocks) FROM usual u WHERE u.content = ANY({named}))"  # noqa: S608 - names are ours
+            many = f"{blocks} > {_MOST_BLOCKS}" if len(ids) > _MOST_UNWEIGHED else "FALSE"
+            selects.append(
+                f"SELECT {number} AS number, CASE WHEN {many} THEN NULL ELSE ARRAY(SELECT block_pk FROM pacs.block "  # noqa: S608
+                f"WHERE vals OPERATOR(pg_catalog.&&) {named} LIMIT {_MOST_BLOCKS + 1}) END AS blocks"
+            )
+        weighed = _USUAL if any(len(ids) > _MOST_UNWEIGHED for _, ids in tried) else ""
+        statement = (
+            f"{weighed}SELECT number, blocks::text FROM ({' UNION ALL '.join(selects)} OFFSET 0) s "  # noqa: S608
+            f"WHERE cardinality(blocks) <= {_MOST_BLOCKS}"
+        )
         # Compared row by row, lists of contents would take longer than everything else.
         async with self._connection.pipeline():
             await self._connection.execute("SET LOCAL enable_seqscan = off")
-            cursor = await self._connection.execute(" UNION ALL ".join(selects).encode(), values)
+            cursor = await self._connection.execute(statement.encode(), values)
             await self._connection.execute("SET LOCAL enable_seqscan = on")
             found_blocks = await cursor.fetchall()
-        return {tried[number][0]: blocks for number, blocks in found_blocks if len(blocks) <= _MOST_BLOCKS}
+        return {tried[number][0]: blocks for number, blocks in found_blocks}
 
     async def _look_up(self, conditions: list[Condition]) -> dict[Condition, _Found]:
         values = Parameters()
@@ -350,7 +382,7 @@ class _Leaves:
                 found[one] = _Found(None, inverted, f"({{}} {word} (SELECT value_id FROM {table}))")  # noqa: S608
         return found
 
-    def _part(self, condition: Condition, found: _Found | None, blocks: list[int] | None) -> Part:
+    def _part(self, condition: Condition, found: _Found | None, blocks: str | None) -> Part:
         """Compile a condition.
 
         Parameters
@@ -360,7 +392,7 @@ class _Leaves:
         found
             Which contents meet it; None if it asks for mere existence.
         blocks
-            All blocks where it may hold, if they are few.
+            All blocks where it may hold, an array as text, if they are few.
         """
         name = _path(condition)
         uid = self._sop_part(condition, name)
@@ -368,36 +400,39 @@ class _Leaves:
         if path is None:
             return uid or Part(False)
         at = self._columns[name]
-        need = None
+        need, holds = None, ""
         if found is None:
             truth = f"CASE WHEN {at} > 0 OR {at} = -1 THEN TRUE WHEN {at} = -2 THEN NULL ELSE FALSE END"
             constant = EVERYWHERE
         else:
             holds = found.member.format(f"b.vals[{at}]")
-            truth = f"CASE WHEN {at} > 0 THEN {holds} WHEN {at} < 0 THEN {self._range(condition, path)} ELSE FALSE END"
+            truth = f"CASE WHEN {at} > 0 THEN {holds} ELSE FALSE END"
             constant = f"CASE WHEN {holds} THEN {EVERYWHERE} ELSE {NOWHERE} END"
-            if not path.is_varying:
-                truth = f"CASE WHEN {at} > 0 THEN {holds} ELSE FALSE END"
-                if found.ids == [] and not found.inverted:
-                    return uid or Part(False)
+            if not path.is_varying and found.ids == [] and not found.inverted:
+                return uid or Part(False)
             if blocks is not None:
-                need = f"(b.block_pk = ANY({self._parameters.add(array_text(blocks))}::int[]))"
+                need = f"(b.block_pk = ANY({self._parameters.add(blocks)}::int[]))"
         if not path.is_varying:
             part = Part(f"({truth})", None, need)
-        else:
-            look = Look(at, path.path_id, constant, self._inside(condition, found))
+        elif found is None:
+            look = Look(at, path.path_id, constant, _THERE)
             part = Part(f"({truth})", look.places(), need, look)
+        else:
+            inside, slice_of = self._inside(condition, found)
+            ranges = self._ranges(condition)
+            look = Look(at, path.path_id, constant, inside, holds, found.member.format("u.i"), ranges, slice_of)
+            part = Part(look.truth(), look.places(), need, look)
         return any_of([part, uid]) if uid else part
 
-    def _range(self, condition: Condition, path: _Path) -> str:
-        """Return what the least and greatest number tell of a block where a path varies; null = nothing."""
+    def _ranges(self, condition: Condition) -> tuple[str, str] | None:
+        """Return `Look.ranges` of a condition; None if least and greatest number tell nothing."""
         literal = condition.values[0] if condition.values else None
         if not isinstance(literal, Number) or has_items(condition):
-            return "NULL"
+            return None
         below, up_to = (f"{self._parameters.add(bound)}::float8" for bound in bounds(literal.value))
         less, not_more = (f"r.most <= {below}", f"r.least > {below}"), (f"r.most <= {up_to}", f"r.least > {up_to}")
         equal = (f"r.least > {below} AND r.most <= {up_to}", f"r.most <= {below} OR r.least > {up_to}")
-        every, none = {
+        return {
             Operator.NB_LESS: less,
             Operator.NB_LESS_EQUALS: not_more,
             Operator.NB_GREATER: not_more[::-1],
@@ -405,54 +440,39 @@ class _Leaves:
             Operator.NB_EQUALS: equal,
             Operator.NB_NOT_EQUALS: equal[::-1],
         }[condition.operator]
-        ranges = f"SELECT r.block_pk FROM pacs.vary r WHERE r.path_id = {path.path_id} AND r.least IS NOT NULL"  # noqa: S608
-        return (
-            f"CASE WHEN b.block_pk IN ({ranges} AND r.whole AND ({every})) THEN TRUE "
-            f"WHEN b.block_pk IN ({ranges} AND ({none})) THEN FALSE END"
-        )
 
-    def _inside(self, condition: Condition, found: _Found | None) -> str:
-        """Return the places of row ``v`` of pacs.vary where a condition holds; null for none."""
-        parameters = self._parameters
-        if found is None:
-            return (
-                "CASE WHEN v.ids IS NOT NULL THEN "
-                "(SELECT array_agg(u.o::int) FROM unnest(v.ids) WITH ORDINALITY u (i, o) WHERE u.i <> 0) "
-                "ELSE (SELECT array_agg(e.o::int) FROM jsonb_array_elements(v.contents::jsonb) "
-                "WITH ORDINALITY e (c, o) WHERE e.c <> 'null') END"
-            )
-        coded = (
-            "(SELECT array_agg(u.o::int) FROM unnest(v.ids) WITH ORDINALITY u (i, o) "  # noqa: S608
-            f"WHERE u.i <> 0 AND {found.member.format('u.i')})"
-        )
-        test = parameters.include(value_test(condition))
+    def _inside(self, condition: Condition, found: _Found) -> tuple[str, tuple[str | None, str | None] | None]:
+        """Return the places of row ``v`` of pacs.vary where a condition holds, null for none; and `Look.slice_of`."""
+        coded = places_of_contents(found.member.format("u.i"))
+        test = self._parameters.include(value_test(condition))
         looked_at = (
             "(SELECT array_agg(DISTINCT e.o::int) "  # noqa: S608
             f"FROM jsonb_array_elements(v.contents::jsonb) WITH ORDINALITY e (c, o), LATERAL {VALUES} WHERE {test})"
         )
-        sliced = ""
+        sliced, slice_of = "", None
         if isinstance(condition.values[0] if condition.values else None, Number) and not has_items(condition):
-            sliced = f"WHEN v.nums IS NOT NULL THEN {self._slice(condition)} "
-        return f"CASE WHEN v.ids IS NOT NULL THEN {coded} {sliced}ELSE {looked_at} END"
+            places, slice_of = self._slice(condition)
+            sliced = f"WHEN v.least IS NOT NULL THEN {places} WHEN v.nums = '{{}}' THEN NULL "
+        return f"CASE WHEN v.ids IS NOT NULL THEN {coded} {sliced}ELSE {looked_at} END", slice_of
 
-    def _slice(self, condition: Condition) -> str:
-        """Return the places of the numbers that meet a condition: they are next to each other."""
+    def _slice(self, condition: Condition) -> tuple[str, tuple[str | None, str | None] | None]:
+        """Return the places of the numbers that meet a condition; and `Look.slice_of`, if they are one slice."""
         literal = condition.values[0]
         assert isinstance(literal, Number)
         below, up_to = bounds(literal.value)
         first = f"width_bucket({self._parameters.add(below)}::float8, v.nums)"
         last = f"width_bucket({self._parameters.add(up_to)}::float8, v.nums)"
-        places = f"(coalesce(v.ords, {PLACES}))"
-        end = "cardinality(v.nums)"
-        slices = {
-            Operator.NB_LESS: f"{places}[1:{first}]",
-            Operator.NB_LESS_EQUALS: f"{places}[1:{last}]",
-            Operator.NB_GREATER: f"{places}[{last} + 1:{end}]",
-            Operator.NB_GREATER_EQUALS: f"{places}[{first} + 1:{end}]",
-            Operator.NB_EQUALS: f"{places}[{first} + 1:{last}]",
-            Operator.NB_NOT_EQUALS: f"({places}[1:{first}] || {places}[{last} + 1:{end}])",
-        }
-        return f"CASE WHEN {end} = 0 THEN NULL ELSE {slices[condition.operator]} END"
+        if condition.operator is Operator.NB_NOT_EQUALS:
+            return f"({NUMBERED}[1:{first}] || {NUMBERED}[{last} + 1:cardinality(v.nums)])", None
+        before, end = {
+            Operator.NB_LESS: (None, first),
+            Operator.NB_LESS_EQUALS: (None, last),
+            Operator.NB_GREATER: (last, None),
+            Operator.NB_GREATER_EQUALS: (first, None),
+            Operator.NB_EQUALS: (first, last),
+        }[condition.operator]
+        beginning = f"{before} + 1" if before else "1"
+        return f"{NUMBERED}[{beginning}:{end or 'cardinality(v.nums)'}]", (before, end)
 
     def _sop_part(self, condition: Condition, path: str) -> Part | None:
         """Compile a condition on a path that may hold the SOPInstanceUID of the instance's row."""

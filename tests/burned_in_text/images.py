@@ -62,7 +62,7 @@ class Burned:
     header: tuple[str, ...] = field(default=())
 
 
-def burned(shared: Path, number: int, seed: int = 1) -> Iterator[Burned]:
+def burned(shared: Path, number: int, seed: int = 1, first: int = 0) -> Iterator[Burned]:
     """Yield instances with text, the same for the same seed.
 
     Parameters
@@ -73,8 +73,10 @@ def burned(shared: Path, number: int, seed: int = 1) -> Iterator[Burned]:
         How many.
     seed
         Another one gives other places, words and looks.
+    first
+        Leave out those before this one.
     """
-    for index in range(number):
+    for index in range(first, number):
         yield _one(shared, random.Random(seed * 1_000_003 + index), index)
 
 

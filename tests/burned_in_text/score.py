@@ -15,18 +15,22 @@ from pydicom import dcmread
 
 from deid_service.errors import Refused
 from deid_service.pixels.boxes import Box, Regions
-from deid_service.pixels.display import Appearance
+from deid_service.pixels.display import Appearance, views
 from deid_service.pixels.frames import FrameReader, open_frames
 from deid_service.pixels.mask import Black
 from deid_service.pixels.ocr import Word, engine
 from deid_service.pixels.ocr.search import Frames, find_text, second_look
 from deid_service.wire import read
-from tests.burned_in_text.images import Burned
+from tests.burned_in_text.images import Burned, burned
+from tests.burned_in_text.readable import read_by_another
 from tests.burned_in_text.writing import Written
 
 COVERED = 0.95
 """The least share of a word's ink that must be black for the word to count as removed. A word of ten letters of which
 one can still be seen has lost less than that."""
+
+SPECKS = 2
+"""So many pixels of ink are no letter: of a word that is nearly invisible they can be more than 5 %."""
 
 
 LOOKS = 3
@@ -65,6 +69,16 @@ class Tally:
         """Share of words that the first search removed."""
         return self.removed / self.words if self.words else float("nan")
 
+    @property
+    def gone(self) -> float:
+        """Share of words that were not forwarded."""
+        return 1 - self.forwarded / self.words if self.words else float("nan")
+
+    def count(self, fate: str) -> None:
+        """Count a word: ``removed``, ``removed_later``, ``quarantined`` or ``forwarded``."""
+        self.words += 1
+        setattr(self, fate, getattr(self, fate) + 1)
+
     def add(self, other: Tally) -> None:
         self.words += other.words
         self.removed += other.removed
@@ -82,15 +96,19 @@ class Outcome:
     ----------
     condition
         See :class:`Burned`.
-    readable, unreadable
-        Of words that a person can read by the definition in ``writing.py``, and of others.
+    readable, other
+        Of words that can be read, by the definition in ``writing.py`` or by another engine (``readable.py``), and of
+        all others that changed a pixel. Black on black counts nowhere.
+    helped
+        How many of the readable ones only the other engine made so.
     misses
-        Readable words that the first search did not remove, for people who want to know why.
+        Visible words that the first search did not remove, for people who want to know why.
     """
 
     condition: dict[str, str]
     readable: Tally
-    unreadable: Tally
+    other: Tally
+    helped: int
     misses: tuple[str, ...]
 
 
@@ -138,35 +156,52 @@ def _regions(found: dict[int, tuple[Word, ...]]) -> Regions:
     return Regions(by_frame={index: tuple(word.box for word in words) for index, words in found.items()})
 
 
-def outcome(burned: Burned) -> Outcome:
-    """Clean an instance and count what became of its words. The second look is taken where the first left a word."""
-    reader, appearance = opened(burned.instance)
-    first = find_first(reader, appearance, burned.header)
-    words_left = any(
-        word.left_over(first.of(index)) > 1 - COVERED for index, words in burned.words.items() for word in words
-    )
-    cleaned = (
-        clean(reader, burned.instance, appearance, burned.header) if words_left else Cleaned(first, first, passed=True)
-    )
-    readable, unreadable, misses = Tally(), Tally(), []
+def outcome(given: Burned) -> Outcome:
+    """Clean an instance as the product does and count what became of its words."""
+    reader, appearance = opened(given.instance)
+    cleaned = clean(reader, given.instance, appearance, given.header)
+    readable, other, misses = Tally(), Tally(), []
+    helped = 0
     for index in range(reader.number):
-        words = burned.words.get(index, ())
-        readable.lost.append(_lost((reader.rows, reader.columns), cleaned.last.of(index), words))
+        written = given.words.get(index, ())
+        words = [word for word in written if word.visible]
+        readable.lost.append(_lost((reader.rows, reader.columns), cleaned.last.of(index), written))
+        faint = [word for word in words if not word.readable]
+        read = dict(zip(map(id, faint), read_by_another(_shown(reader, index, appearance), faint), strict=True))
+        helped += sum(read.values())
         for word in words:
-            tally = readable if word.readable else unreadable
-            tally.words += 1
-            if word.left_over(cleaned.first.of(index)) <= 1 - COVERED:
-                tally.removed += 1
-                continue
-            if word.left_over(cleaned.last.of(index)) <= 1 - COVERED:
-                tally.removed_later += 1
-            elif cleaned.passed:
-                tally.forwarded += 1
-            else:
-                tally.quarantined += 1
-            if word.readable:
-                misses.append(f"{word.text!r}, {word.left_over(cleaned.last.of(index)):.0%} left, {burned.condition}")
-    return Outcome(burned.condition, readable, unreadable, tuple(misses))
+            can_be_read = word.readable or read[id(word)]
+            fate = _fate(word, cleaned, index)
+            (readable if can_be_read else other).count(fate)
+            if fate != "removed":
+                left = f"{word.left_over(cleaned.last.of(index)):.0%} left"
+                kind = "readable" if can_be_read else "other"
+                misses.append(f"{kind} {word.text!r} {fate}, {left}, {given.condition}")
+    return Outcome(given.condition, readable, other, helped, tuple(misses))
+
+
+def outcomes_of(shared: Path, which: range, seed: int) -> list[Outcome]:
+    """Make some of the instances of a seed and clean them."""
+    return [outcome(one) for one in burned(shared, which.stop, seed, which.start)]
+
+
+def _fate(word: Written, cleaned: Cleaned, frame: int) -> str:
+    if _is_gone(word, cleaned.first.of(frame)):
+        return "removed"
+    if _is_gone(word, cleaned.last.of(frame)):
+        return "removed_later"
+    return "forwarded" if cleaned.passed else "quarantined"
+
+
+def _is_gone(word: Written, boxes: Sequence[Box]) -> bool:
+    left = word.left_over(tuple(boxes))
+    return left <= 1 - COVERED or left * word.ink.sum() <= SPECKS
+
+
+def _shown(reader: Frames, frame: int, appearance: Appearance) -> NDArray[np.uint8]:
+    """Return a frame as a person sees it: in the window of its header if it has one."""
+    pictures = {view.name: view.image for view in views(reader.decode(frame), appearance)}
+    return pictures.get("window", next(iter(pictures.values())))
 
 
 def opened(instance: bytes) -> tuple[FrameReader, Appearance]:
@@ -209,30 +244,40 @@ def _lost(shape: tuple[int, int], boxes: Sequence[Box], words: Iterable[Written]
     return float(lost.mean())
 
 
-def by_condition(outcomes: Iterable[Outcome]) -> dict[tuple[str, str], Tally]:
-    """Add outcomes up by each value of each thing that varies; ``("all", "readable")`` is every readable word."""
-    sums: dict[tuple[str, str], Tally] = defaultdict(Tally)
+@dataclass
+class Sums:
+    """Figures of one condition: of words that can be read, and of all that changed a pixel."""
+
+    readable: Tally = field(default_factory=Tally)
+    visible: Tally = field(default_factory=Tally)
+
+
+def by_condition(outcomes: Iterable[Outcome]) -> dict[tuple[str, str], Sums]:
+    """Add outcomes up by each value of each thing that varies; ``("all", "all")`` is every word."""
+    sums: dict[tuple[str, str], Sums] = defaultdict(Sums)
     for one in outcomes:
-        sums["all", "readable"].add(one.readable)
-        sums["all", "fainter or smaller"].add(one.unreadable)
-        for key in one.condition.items():
-            sums[key].add(one.readable)
+        for key in [("all", "all"), *one.condition.items()]:
+            sums[key].readable.add(one.readable)
+            sums[key].visible.add(one.readable)
+            sums[key].visible.add(one.other)
     return sums
 
 
-def markdown(sums: dict[tuple[str, str], Tally]) -> str:
+def markdown(sums: dict[tuple[str, str], Sums]) -> str:
     """Return the table for the documentation."""
     lines = [
-        "| what varies | value | words | recall of the first search | found by the second look | quarantined "
-        "| forwarded | pixels lost |",
-        "|---|---|---:|---:|---:|---:|---:|---:|",
+        "| what varies | value | readable words | recall of the first search | found by the second look | quarantined "
+        "| forwarded | all visible words | recall | forwarded | pixels lost |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for (name, value), tally in sorted(sums.items(), key=lambda entry: _order(entry[0])):
-        if tally.words:
-            lost = f"{100 * float(np.mean(tally.lost)):.2f} %" if tally.lost else ""
+    for (name, value), both in sorted(sums.items(), key=lambda entry: _order(entry[0])):
+        tally, every = both.readable, both.visible
+        if every.words:
+            recall = f"{100 * tally.recall:.2f} %" if tally.words else ""
             lines.append(
-                f"| {name} | {value} | {tally.words} | {100 * tally.recall:.2f} % | {tally.removed_later} "
-                f"| {tally.quarantined} | {tally.forwarded} | {lost} |"
+                f"| {name} | {value} | {tally.words} | {recall} | {tally.removed_later} | {tally.quarantined} "
+                f"| {tally.forwarded} | {every.words} | {100 * every.recall:.2f} % | {every.forwarded} "
+                f"| {100 * float(np.mean(tally.lost)):.2f} % |"
             )
     return "\n".join(lines) + "\n"
 
@@ -243,20 +288,48 @@ def _order(key: tuple[str, str]) -> tuple[bool, str, float, str]:
     return (name != "all", name, float(digits) if digits.isdecimal() else 0.0, value)
 
 
-def pixels_kept(shared: Path, number: int, seed: int = 1) -> list[tuple[str, float]]:
-    """Return the share of pixels that images without text keep, by file, of a sample of the real ones."""
+@dataclass(frozen=True)
+class Kept:
+    """What became of an image without text.
+
+    Attributes
+    ----------
+    name
+        The file.
+    share
+        Of its pixels, how many were not blacked out.
+    passed
+        Whether it would be sent on.
+    """
+
+    name: str
+    share: float
+    passed: bool
+
+
+def without_text(shared: Path, number: int, seed: int = 1) -> list[Path]:
+    """Return a sample of the real files without burned-in text."""
     files = [
         path
         for folder in ("ct", "mr", "xa", "mg", "cr", "dx", "enhanced", "nm", "overlay", "private")
         for path in sorted((shared / "dicom" / folder).rglob("*"))
-        if path.is_file()
+        if path.is_file() and _has_pixels(path)
     ]
-    kept = []
-    for path in random.Random(seed).sample(files, min(number, len(files))):
-        instance = path.read_bytes()
-        reader, appearance = opened(instance)
-        found = find_text(reader, engine("local"), (), appearance)
-        boxes = [tuple(word.box for word in found.get(index, ())) for index in range(reader.number)]
-        lost = [_lost((reader.rows, reader.columns), some, ()) for some in boxes]
-        kept.append((path.relative_to(shared / "dicom").as_posix(), 1 - float(np.mean(lost))))
-    return kept
+    return random.Random(seed).sample(files, min(number, len(files)))
+
+
+def _has_pixels(path: Path) -> bool:
+    try:
+        opened(path.read_bytes())
+    except Refused:
+        return False
+    return True
+
+
+def pixels_kept(path: Path) -> Kept:
+    """Clean an image without text as the product does where it suspects it, and say what that cost."""
+    instance = path.read_bytes()
+    reader, appearance = opened(instance)
+    cleaned = clean(reader, instance, appearance)
+    lost = [_lost((reader.rows, reader.columns), cleaned.last.of(index), ()) for index in range(reader.number)]
+    return Kept(path.name, 1 - float(np.mean(lost)), cleaned.passed)

@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -26,10 +27,14 @@ _INK = 64
 READABLE_SIZE = 8
 READABLE_CONTRAST = 40
 READABLE_CONTRAST_TO_NOISE = 3.0
-"""What counts as readable: letters of at least 8 pixels (em) whose strokes, as drawn, are on average at least 40 grey
-levels of 255 (in one of the colours) from the mean of the ground under and around them, and at least three standard
-deviations of that ground. Of thin, smooth letters no pixel has the full colour, so nominal colours would say too much.
+READABLE_SHARE = 0.8
+"""What counts as readable by its strokes: letters of at least 8 pixels (em) of whose ink at least four fifths lie
+where the strokes, as drawn, are on average at least 40 grey levels of 255 (in one of the colours) from the ground
+beside them, and at least three standard deviations of that ground. Of thin, smooth letters no pixel has the full
+colour, so nominal colours would say too much. What these strokes do not say, another reader may (``readable.py``).
 """
+VISIBLE = 8
+"""Grey levels by which a pixel must have changed for it to be ink: black on black leaves nothing to find."""
 
 _FAMILY = ("SMITH", "MUELLER", "GARCIA", "OKAFOR", "NGUYEN", "Johnson", "Kowalski", "Rossi", "Lindqvist", "Haddad")
 _GIVEN = ("JOHN", "MARIA", "Anna", "PETER", "Fatima", "WEI", "Carlos", "Ingrid", "SAMUEL", "Chloe")
@@ -99,11 +104,14 @@ class Written:
     box
         Around its ink.
     ink
-        Which pixels of `box` it changed; letters only, no plate.
+        Which pixels of `box` it changed so that it can be seen; letters only, no plate. Of an invisible word, where
+        it is.
     style
         How it looks.
     readable
-        By the definition above.
+        By its strokes, see above.
+    visible
+        Whether it changed any pixel.
     """
 
     text: str
@@ -111,6 +119,7 @@ class Written:
     ink: NDArray[np.bool_]
     style: Style
     readable: bool
+    visible: bool = True
 
     def left_over(self, boxes: list[Box] | tuple[Box, ...]) -> float:
         """Return the share of the ink that lies outside all boxes."""
@@ -181,29 +190,62 @@ def _write_line(
     view = picture[box.top : box.bottom + 1, box.left : box.right + 1]
     if style.plate is not None:
         view[...] = style.plate if picture.ndim == 3 else style.plate[0]
-    around = box.grown(4).within(*picture.shape[:2])
-    assert around is not None
-    ground = picture[around.top : around.bottom + 1, around.left : around.right + 1].reshape(
-        -1, picture.shape[2] if picture.ndim == 3 else 1
-    )
     colour = np.array(style.colour if picture.ndim == 3 else style.colour[:1], float)
     if style.contrast is not None:
-        mean = float(ground.mean())
+        around = box.grown(4).within(*picture.shape[:2])
+        assert around is not None
+        mean = float(picture[around.top : around.bottom + 1, around.left : around.right + 1].mean())
         colour[:] = mean + style.contrast if mean < 128 else mean - style.contrast
-    strength = whole[whole >= _INK].mean() / 255
-    distance, noise = strength * np.abs(colour - ground.mean(axis=0)), ground.std(axis=0)
-    readable = bool(
-        style.size >= READABLE_SIZE
-        and ((distance >= READABLE_CONTRAST) & (distance >= READABLE_CONTRAST_TO_NOISE * noise)).any()
-    )
+    place = box.grown(_window(style)).within(*picture.shape[:2])
+    assert place is not None
+    surroundings = picture[place.top : place.bottom + 1, place.left : place.right + 1]
+    before = surroundings.copy()
     share = whole[..., np.newaxis] / 255.0 if picture.ndim == 3 else whole / 255.0
     view[...] = np.rint(view * (1 - share) + (colour if picture.ndim == 3 else colour[0]) * share).astype(np.uint8)
+    here = (
+        slice(box.top - place.top, box.bottom - place.top + 1),
+        slice(box.left - place.left, box.right - place.left + 1),
+    )
+    drawn = np.zeros(before.shape[:2], np.uint8)
+    drawn[here] = whole
+    plain = _plain_strokes(before, surroundings, drawn, _window(style))[here]
+    change = np.abs(surroundings.astype(np.int16) - before)[here]
+    changed = (change.max(axis=2) if change.ndim == 3 else change) >= VISIBLE
     words = []
-    for ink, word in _split(text, whole, style):
+    for letters, word in _split(text, whole, style):
+        visible = bool((letters & changed).any())
+        ink = letters & changed if visible else letters
+        readable = visible and style.size >= READABLE_SIZE and plain[letters].mean() >= READABLE_SHARE
         ys, xs = np.nonzero(ink)
         spot = Box(box.left + int(xs.min()), box.top + int(ys.min()), box.left + int(xs.max()), box.top + int(ys.max()))
-        words.append(Written(word, spot, ink[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1], style, readable))
+        cut = ink[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1]
+        words.append(Written(word, spot, cut, style, bool(readable), visible))
     return words
+
+
+def _window(style: Style) -> int:
+    """Return how many pixels around a pixel of a stroke are beside it."""
+    return max(9, style.size // 2) | 1
+
+
+def _plain_strokes(
+    before: NDArray[np.uint8], after: NDArray[np.uint8], drawn: NDArray[np.uint8], window: int
+) -> NDArray[np.bool_]:
+    """Tell where strokes stand out from the ground beside them by as much as the definition wants."""
+    ink, ground = (drawn >= _INK).astype(np.float64), (drawn == 0).astype(np.float64)
+
+    def mean(values: NDArray[np.float64], among: NDArray[np.float64]) -> NDArray[np.float64]:
+        size = (window, window)
+        return cv2.blur(values * among, size) / np.maximum(cv2.blur(among, size), 1e-9)
+
+    plain = np.zeros(drawn.shape, bool)
+    for channel in range(before.shape[2] if before.ndim == 3 else 1):
+        old, new = ((one[..., channel] if one.ndim == 3 else one).astype(np.float64) for one in (before, after))
+        around = mean(old, ground)
+        noise = np.sqrt(np.maximum(mean(old * old, ground) - around * around, 0))
+        distance = np.abs(mean(new, ink) - around)
+        plain |= (distance >= READABLE_CONTRAST) & (distance >= READABLE_CONTRAST_TO_NOISE * noise)
+    return plain
 
 
 def _split(text: str, whole: NDArray[np.uint8], style: Style) -> list[tuple[NDArray[np.bool_], str]]:

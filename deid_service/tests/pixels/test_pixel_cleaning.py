@@ -47,9 +47,9 @@ def frames(data: bytes) -> np.ndarray:
 
 
 def noise(number: int = 1, rows: int = 80, columns: int = 240) -> np.ndarray:
-    """Grey frames, each a little different, in which nobody would read anything."""
+    """Grey frames, each a little different, too even for anybody to read anything."""
     rng = np.random.default_rng(4)
-    return np.repeat(rng.integers(40, 60, (number, rows // 8, columns // 8), np.uint8), 8, 1).repeat(8, 2)
+    return np.repeat(rng.integers(46, 54, (number, rows // 8, columns // 8), np.uint8), 8, 1).repeat(8, 2)
 
 
 def written_on(frame: np.ndarray, text: str, place: tuple[int, int] = (16, 48)) -> np.ndarray:

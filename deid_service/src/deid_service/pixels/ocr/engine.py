@@ -16,7 +16,7 @@ from deid_service.pixels.boxes import Box
 __all__ = ["ENGINES", "Engine", "OcrError", "Word", "engine", "is_known"]
 
 
-_NEARLY_ALL: Final = 0.9
+_AIR: Final = 0.15
 
 
 class OcrError(DeidError):
@@ -46,12 +46,16 @@ class Word:
 
 
 def is_known(box: Box, known: Sequence[Box]) -> bool:
-    """Tell whether nearly all of a box lies in one of the known ones."""
-    area = (box.right - box.left + 1) * (box.bottom - box.top + 1)
+    """Tell whether a box, but for the air that engines leave around letters, lies in one of the known ones.
+
+    By a share of its area a long line would be known of which the first letters are not.
+    """
+    air = int(_AIR * min(box.right - box.left + 1, box.bottom - box.top + 1))
     return any(
-        max(0, min(box.right, other.right) - max(box.left, other.left) + 1)
-        * max(0, min(box.bottom, other.bottom) - max(box.top, other.top) + 1)
-        >= _NEARLY_ALL * area
+        other.left <= box.left + air
+        and other.top <= box.top + air
+        and other.right >= box.right - air
+        and other.bottom >= box.bottom - air
         for other in known
     )
 

@@ -15,11 +15,12 @@ from typing import Final
 
 from deid_service.pixels.ocr.engine import Word
 
-__all__ = ["is_text", "prepared_seeds"]
+__all__ = ["is_read", "is_text", "prepared_seeds"]
 
 _READ: Final = 0.6
 _READ_WELL: Final = 0.75
 _DETECTED: Final = 0.5
+_SHORT_DETECTED: Final = 0.65
 _SEED: Final = 0.3
 _LIKE_A_SEED: Final = 0.7
 _LONE: Final = 0.9
@@ -38,6 +39,14 @@ _ROUND: Final = frozenset("0o8deqcgpbu69")
 _STROKES: Final = frozenset("0o8qcpbu691ilj7tfv")
 _CERTAIN: Final = 0.99
 _SHORTEST_SEED: Final = 3
+
+
+def is_read(word: Word) -> bool:
+    """Tell whether an engine read letters, and not only saw that there may be some.
+
+    In a picture of strokes alone much looks like writing; what could not be read there is no find.
+    """
+    return len(_letters(word.text)) > 1 and word.confidence >= _READ
 
 
 def is_text(word: Word, seeds: Collection[str], area: int) -> bool:
@@ -75,6 +84,8 @@ def is_text(word: Word, seeds: Collection[str], area: int) -> bool:
     if len(letters) <= _SHORT and short > _SHORT_HEIGHT:
         # Rings and ribs are read as a few round or straight strokes.
         return word.detection >= _DETECTED and short <= _TALLEST and not _ROUND.issuperset(letters)
+    if len(letters) <= _SHORT:
+        return word.confidence >= _READ_WELL or word.detection >= _SHORT_DETECTED
     return word.confidence >= _READ_WELL or word.detection >= _DETECTED or len(letters) >= _LONG
 
 

@@ -1,9 +1,9 @@
 """Looking for text in the frames of an instance, and looking again after it was blacked out.
 
-Each frame is looked at in several pictures (:mod:`deid_service.pixels.display`) and at two scales, one of them with
-its greys turned round. What one look found is not read again by the next. Frames with equal bytes are looked at once;
-of a frame that differs from the one before in a part only, just that part and its surroundings. Text that one frame
-has is then looked for at the same place of all others.
+Each frame is looked at in several pictures (:mod:`deid_service.pixels.display`, :mod:`.strokes`) and at two scales,
+one of them with its greys turned round. What one look found is not read again by the next. Frames with equal bytes are
+looked at once; of a frame that differs from the one before in a part only, just that part and its surroundings. Text
+that one frame has is then looked for at the same place of all others.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from deid_service.pixels.boxes import Box, Regions
 from deid_service.pixels.display import Appearance, View, views
 from deid_service.pixels.ocr.engine import Engine, Word, is_known
-from deid_service.pixels.ocr.evidence import is_text, prepared_seeds
+from deid_service.pixels.ocr.evidence import is_read, is_text, prepared_seeds
+from deid_service.pixels.ocr.grain import lines_in_grain
+from deid_service.pixels.ocr.strokes import strokes_of
 
 __all__ = ["Frames", "find_text", "second_look", "text_in_frame"]
 
@@ -30,8 +32,8 @@ _Key = tuple[bytes, tuple[Box, ...]]
 _OVERLAP: Final = 192
 _AROUND_A_CHANGE: Final = 96
 _FLAT: Final = 8
-_SMALL_LETTERS: Final = 1.5
-_CLOSER: Final = 2.0
+_AROUND_CONTENT: Final = 33
+_SMALL_LETTERS: Final = 2.0
 _SMALLEST_SIDE: Final = 8
 _SAME: Final = 0.8
 
@@ -58,15 +60,22 @@ class _Look:
     turned: bool = False
 
 
+_MAIN: Final = ("full", "colour", "window")
+_CHANNELS: Final = ("red", "green", "blue", "saturation")
+# Turned round and larger, or as it is: what one of the two is blind to the other one sees, and so it is with strokes.
+# Single colours showed nothing to the search that the picture in colour had not: the second look has them.
 _LOOKS: Final[dict[str, tuple[_Look, ...]]] = {
-    "full": (_Look(), _Look(_SMALL_LETTERS, turned=True)),
-    "colour": (_Look(), _Look(_SMALL_LETTERS, turned=True)),
-    "window": (_Look(), _Look(_SMALL_LETTERS, turned=True)),
+    **dict.fromkeys(_MAIN, (_Look(), _Look(_SMALL_LETTERS, turned=True))),
+    **dict.fromkeys(_CHANNELS, ()),
+    "strokes": (_Look(turned=True), _Look(_SMALL_LETTERS)),
+    "local": (_Look(turned=True),),
+}
+_SECOND_LOOKS: Final[dict[str, tuple[_Look, ...]]] = {
+    **dict.fromkeys(_MAIN, (_Look(), _Look(_SMALL_LETTERS))),
+    "strokes": (_Look(_SMALL_LETTERS, turned=True),),
     "local": (_Look(turned=True),),
 }
 _OTHER_LOOKS: Final = (_Look(),)
-_SECOND_LOOKS: Final = (_Look(), _Look(_CLOSER))
-_MAIN: Final = ("full", "colour", "window")
 _MAIN_OF_LARGE: Final = ("full", "colour")
 # Letters of a large picture are not tiny: what is looked at closely is a screen's worth of pixels.
 _LARGE: Final = 1_600_000
@@ -77,7 +86,7 @@ def _looks(view: str, rows: int, columns: int, side: int, *, again: bool) -> tup
     if rows * columns > _LARGE:
         overview = _Look(min(1.0, side / max(rows, columns)), turned=True)
         return (_Look(), overview) if view in _MAIN_OF_LARGE else (overview,)
-    return _SECOND_LOOKS if again and view in _MAIN else _LOOKS.get(view, _OTHER_LOOKS)
+    return (_SECOND_LOOKS if again else _LOOKS).get(view, _OTHER_LOOKS)
 
 
 def find_text(
@@ -274,14 +283,18 @@ def text_in_frame(
     boxes = [word.box for word in known]
     found: list[Word] = []
     side = engine.largest_side
-    for view in views(frame, appearance or Appearance()):
-        picture = _painted_over(view, masked)
-        for look in _looks(view.name, part.bottom - part.top + 1, part.right - part.left + 1, side, again=again):
+    for name, picture in _pictures(frame, appearance or Appearance(), masked):
+        if name in _MAIN:
+            lines = _in_grain(picture, boxes, part)
+            found += lines
+            boxes += [line.box for line in lines]
+        for look in _looks(name, part.bottom - part.top + 1, part.right - part.left + 1, side, again=again):
             finds = [
                 replace(word, box=_shifted(word.box, part.left, part.top))
                 for word in _looked_at(
                     _cut(picture, part), engine, look, [_shifted(box, -part.left, -part.top) for box in boxes]
                 )
+                if name != "strokes" or is_read(word)
             ]
             new = [
                 replace(word, box=grown)
@@ -291,6 +304,25 @@ def text_in_frame(
             found += new
             boxes += [word.box for word in new]
     return tuple(found)
+
+
+def _pictures(frame: NDArray[Any], appearance: Appearance, masked: Sequence[Box]) -> Iterator[tuple[str, Picture]]:
+    """Yield the views of a frame, what is masked painted over, and of the main ones their strokes."""
+    for view in views(frame, appearance):
+        picture = _painted_over(view, masked)
+        yield view.name, picture
+        if view.name in _MAIN:
+            yield "strokes", strokes_of(picture)
+
+
+def _in_grain(picture: Picture, known: Sequence[Box], part: Box) -> list[Word]:
+    """Return what stands out of mere grain, as words that cannot be read."""
+    rows, columns = picture.shape[:2]
+    return [
+        Word("", grown, 0.0)
+        for line in lines_in_grain(picture)
+        if line.meets(part) and not is_known(line, known) and (grown := _with_margin(line).within(rows, columns))
+    ]
 
 
 def _text_among(finds: Sequence[Word], before: Sequence[Word], seeds: Collection[str], area: int) -> list[Word]:
@@ -329,16 +361,29 @@ def _looked_at(picture: Picture, engine: Engine, look: _Look, known: Sequence[Bo
     if look.turned:
         picture = 255 - picture
     rows, columns = picture.shape[:2]
-    for tile in _tiles(rows, columns, int(engine.largest_side / look.scale)):
-        piece = _cut(picture, tile)
-        if int(piece.max()) - int(piece.min()) < _FLAT:
+    for whole in _tiles(rows, columns, int(engine.largest_side / look.scale)):
+        tile = _without_flat_margins(picture, whole)
+        if tile is None:
             continue
+        piece = _cut(picture, tile)
         if look.scale != 1.0:
             way = cv2.INTER_CUBIC if look.scale > 1 else cv2.INTER_AREA
             piece = np.asarray(cv2.resize(piece, None, fx=look.scale, fy=look.scale, interpolation=way), np.uint8)
         there = [_scaled(_shifted(box, -tile.left, -tile.top), look.scale) for box in known]
         for word in engine.find(np.ascontiguousarray(piece), there):
             yield replace(word, box=_shifted(_scaled(word.box, 1 / look.scale), tile.left, tile.top))
+
+
+def _without_flat_margins(picture: Picture, tile: Box) -> Box | None:
+    """Cut off what is even beside the picture proper, often half of the pixels; None if nothing else is there."""
+    import cv2
+
+    piece = _cut(picture, tile)
+    kernel = np.ones((_AROUND_CONTENT, _AROUND_CONTENT), np.uint8)
+    spread = np.asarray(cv2.subtract(cv2.dilate(piece, kernel), cv2.erode(piece, kernel)))
+    content = (spread if spread.ndim == 2 else spread.max(axis=2)) >= _FLAT
+    ys, xs = np.flatnonzero(content.any(axis=1)), np.flatnonzero(content.any(axis=0))
+    return _shifted(Box(int(xs[0]), int(ys[0]), int(xs[-1]), int(ys[-1])), tile.left, tile.top) if len(ys) else None
 
 
 def _tiles(rows: int, columns: int, side: int) -> Iterator[Box]:
@@ -400,6 +445,6 @@ def _with_margin(box: Box) -> Box:
     """Grow a box so that accents, tails and soft edges of letters lie in it, and at both ends more than a letter."""
     width, height = box.right - box.left + 1, box.bottom - box.top + 1
     around = max(2, round(0.15 * min(width, height)))
-    along = max(around, round(0.6 * min(width, height)))
+    along = max(around, round(0.9 * min(width, height)))
     across_it, down_it = (along, around) if width >= height else (around, along)
     return Box(box.left - across_it, box.top - down_it, box.right + across_it, box.bottom + down_it)

@@ -1,0 +1,96 @@
+"""Whether anybody but our own engine can read a word: Debian's tesseract, with every help that can be given to it.
+
+It is told where the word is, gets it upright and dark on light, enlarged in three ways, as it is and smoothed. So it
+reads more than it would by itself on a page, and about what a person reads who knows where to look.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tests.burned_in_text.other_engine import seen
+from tests.burned_in_text.writing import Written
+
+Picture = NDArray[np.uint8]
+
+_SCALES = (2, 3, 4)
+_SMOOTHED = (0.0, 1.0)
+_AROUND = 5
+_PAGE = "\f"
+
+
+def read_by_another(picture: Picture, words: Sequence[Written]) -> list[bool]:
+    """Tell of each word whether tesseract reads it.
+
+    Parameters
+    ----------
+    picture
+        What a person sees: shape (rows, columns) or (rows, columns, 3).
+    words
+        Where they are, how they are turned, and what they say.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        files, owners = [], []
+        for number, word in enumerate(words):
+            for cut in _cuts(picture, word):
+                files.append(Path(folder, f"{len(files)}.png"))
+                owners.append(number)
+                Image.fromarray(cut).save(files[-1])
+        read = _tesseract(files, Path(folder, "list.txt"))
+    return [
+        any(seen(word.text, _words(text)) for text, owner in zip(read, owners, strict=True) if owner == number)
+        for number, word in enumerate(words)
+    ]
+
+
+def _words(text: str) -> set[str]:
+    """Return the words of a line, and the whole line as one: a gap between letters is no other word."""
+    plain = ["".join(character for character in part.casefold() if character.isalnum()) for part in text.split()]
+    return {word for word in [*plain, "".join(plain)] if word}
+
+
+def _cuts(picture: Picture, word: Written) -> Iterator[Picture]:
+    place = word.box.grown(_AROUND).within(*picture.shape[:2])
+    assert place is not None
+    piece = picture[place.top : place.bottom + 1, place.left : place.right + 1]
+    ink = np.zeros(piece.shape[:2], bool)
+    top, left = word.box.top - place.top, word.box.left - place.left
+    ink[top : top + word.ink.shape[0], left : left + word.ink.shape[1]] = word.ink
+    channels = [piece] if piece.ndim == 2 else [piece[:, :, index] for index in range(3)]
+    differences = [float(channel[ink].mean()) - float(channel[~ink].mean()) for channel in channels]
+    best = int(np.argmax(np.abs(differences)))
+    grey = channels[best] if differences[best] < 0 else 255 - channels[best]
+    upright = np.rot90(grey, -(word.style.turn // 90)).astype(np.float32)
+    low, high = np.percentile(upright, (1, 99))
+    stretched = np.clip((upright - low) * (255 / max(high - low, 1)), 0, 255)
+    for smoothed in _SMOOTHED:
+        soft = cv2.GaussianBlur(stretched, (0, 0), smoothed) if smoothed else stretched
+        for scale in _SCALES:
+            large = cv2.resize(soft, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+            yield np.clip(large, 0, 255).astype(np.uint8)
+
+
+def _tesseract(files: Sequence[Path], listing: Path) -> list[str]:
+    """Read each picture as one line of text; all in one process, whose start takes longer than a word."""
+    if not files:
+        return []
+    listing.write_text("".join(f"{file}\n" for file in files))
+    done = subprocess.run(
+        ["tesseract", str(listing), "stdout", "--psm", "7", "--dpi", "150", "-l", "eng"],
+        capture_output=True,
+        check=True,
+        env={"OMP_THREAD_LIMIT": "1", "PATH": os.environ["PATH"]},
+    )
+    pages = done.stdout.decode().split(_PAGE)[: len(files)]
+    if len(pages) != len(files):
+        raise RuntimeError("tesseract did not read every picture")
+    return pages

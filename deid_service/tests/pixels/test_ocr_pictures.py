@@ -1,0 +1,91 @@
+"""Pictures made for readers: strokes alone, and what stands out of grain."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from deid_service.pixels.boxes import Box
+from deid_service.pixels.ocr import Word, engine
+from deid_service.pixels.ocr.engine import is_known
+from deid_service.pixels.ocr.evidence import is_read
+from deid_service.pixels.ocr.grain import lines_in_grain
+from deid_service.pixels.ocr.search import text_in_frame
+from deid_service.pixels.ocr.strokes import strokes_of
+
+_FONT = "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf"
+
+
+def _written(ground: np.ndarray, text: str, at: tuple[int, int], size: int, value: int) -> np.ndarray:
+    image = Image.fromarray(ground)
+    ImageDraw.Draw(image).text(at, text, value, font=ImageFont.truetype(_FONT, size))
+    return np.asarray(image)
+
+
+def _grain(seed: int, mean: float = 110, spread: float = 12) -> np.ndarray:
+    return np.clip(np.random.default_rng(seed).normal(mean, spread, (400, 520)), 0, 255).astype(np.uint8)
+
+
+def test_strokes_stay_and_what_is_wide_goes() -> None:
+    picture = np.zeros((80, 120), np.uint8)
+    picture[:, 60:] = 200
+    picture[20:23, 10:110] = 100
+    strokes = strokes_of(picture)
+    assert (strokes[5:15, :50] == 128).all()
+    assert (strokes[5:15, 70:] == 128).all()
+    assert (strokes[20:23, 12:50] == 255).all()  # brighter than black
+    assert (strokes[20:23, 70:108] == 0).all()  # darker than grey
+
+
+def test_of_colours_the_stroke_that_stands_out_most_is_shown() -> None:
+    picture = np.full((40, 60, 3), 90, np.uint8)
+    picture[10:13, 5:55, 2] = 130
+    picture[25:28, 5:55, 0] = 60
+    strokes = strokes_of(picture)
+    assert strokes.shape == (40, 60)
+    assert (strokes[10:13, 8:50] == 128 + 2 * 40).all()
+    assert (strokes[25:28, 8:50] == 128 - 2 * 30).all()
+
+
+def test_a_word_across_a_grid_of_black_and_white_is_read() -> None:
+    ground = np.kron(np.indices((5, 8)).sum(axis=0) % 2, np.full((48, 48), 255)).astype(np.uint8)
+    frame = _written(ground, "MRN8543170", (40, 110), 24, 128)
+    assert any("8543170" in word.text for word in text_in_frame(frame, engine("local")))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_small_letters_stand_out_of_grain(turned: bool) -> None:
+    grain = _grain(3)
+    there = np.rot90(grain) if turned else grain
+    frame = _written(np.ascontiguousarray(there), "OKAFOR 1948", (100, 200), 9, 180)
+    lines = lines_in_grain(frame)
+    assert len(lines) >= 1
+    assert min(box.left for box in lines) <= 104
+    assert max(box.right for box in lines) >= 155
+    assert all(abs((box.top + box.bottom) / 2 - 206) < 12 for box in lines)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("spread", [4, 12, 40])
+def test_grain_alone_shows_nothing(seed: int, spread: int) -> None:
+    assert lines_in_grain(_grain(seed, spread=spread)) == []
+
+
+def test_of_a_picture_nothing_is_said_and_of_an_even_one_neither() -> None:
+    assert lines_in_grain(np.full((300, 300), 80, np.uint8)) == []
+    ramp = np.tile(np.linspace(0, 60, 40), 13).astype(np.uint8)
+    assert lines_in_grain((_grain(1) // 2 + ramp).astype(np.uint8)) == []
+    assert lines_in_grain(_grain(1)[:30, :30]) == []
+
+
+def test_a_longer_line_is_not_known_by_its_end() -> None:
+    end = Box(10, 10, 110, 30)
+    assert is_known(Box(12, 8, 100, 31), [end])
+    assert not is_known(Box(2, 10, 110, 30), [end])
+    assert not is_known(Box(10, 10, 130, 30), [end])
+
+
+@pytest.mark.parametrize(("text", "confidence", "read"), [("ID", 0.9, True), ("I", 0.9, False), ("SMITH", 0.5, False)])
+def test_what_is_read_and_what_is_only_seen(text: str, confidence: float, read: bool) -> None:
+    assert is_read(Word(text, Box(0, 0, 60, 12), confidence)) is read

@@ -95,13 +95,13 @@ def seen(wanted: str, words: Iterable[Read], places: Iterable[Box] = ()) -> bool
     if len(text) < SHORT:
         there = tuple(places)
         return any(word.text == text and any(word.box.meets(place) for place in there) for word in words)
-    return any(
-        text in word.text
-        or (
-            abs(len(word.text) - len(text)) <= 2
-            and SequenceMatcher(None, text, word.text, autojunk=False).ratio() >= _ALIKE
-        )
-        for word in words
+    return any(alike(text, word.text) for word in words)
+
+
+def alike(wanted: str, read: str) -> bool:
+    """Tell whether what was read holds the word, or is one that nobody would take for another; both as by `plain`."""
+    return wanted in read or (
+        abs(len(read) - len(wanted)) <= 2 and SequenceMatcher(None, wanted, read, autojunk=False).ratio() >= _ALIKE
     )
 
 

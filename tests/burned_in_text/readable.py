@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.burned_in_text.other_engine import seen
+from tests.burned_in_text.other_engine import alike, plain
 from tests.burned_in_text.writing import Written
 
 Picture = NDArray[np.uint8]
@@ -47,15 +47,20 @@ def read_by_another(picture: Picture, words: Sequence[Written]) -> list[bool]:
                 Image.fromarray(cut).save(files[-1])
         read = _tesseract(files, Path(folder, "list.txt"))
     return [
-        any(seen(word.text, _words(text)) for text, owner in zip(read, owners, strict=True) if owner == number)
+        any(
+            alike(plain(word.text), part)
+            for text, owner in zip(read, owners, strict=True)
+            if owner == number
+            for part in _words(text)
+        )
         for number, word in enumerate(words)
     ]
 
 
 def _words(text: str) -> set[str]:
     """Return the words of a line, and the whole line as one: a gap between letters is no other word."""
-    plain = ["".join(character for character in part.casefold() if character.isalnum()) for part in text.split()]
-    return {word for word in [*plain, "".join(plain)] if word}
+    parts = [plain(part) for part in text.split()]
+    return {word for word in [*parts, "".join(parts)] if word}
 
 
 def _cuts(picture: Picture, word: Written) -> Iterator[Picture]:

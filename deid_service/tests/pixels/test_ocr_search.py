@@ -17,7 +17,7 @@ from deid_service.pixels.boxes import Box, Regions
 from deid_service.pixels.display import Appearance
 from deid_service.pixels.ocr import Word, engine
 from deid_service.pixels.ocr.evidence import is_text, prepared_seeds
-from deid_service.pixels.ocr.search import _spans, find_text, second_look, text_in_frame
+from deid_service.pixels.ocr.search import _laid, _spans, find_text, second_look, text_in_frame
 
 _FONT = "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf"
 
@@ -177,6 +177,17 @@ def test_tiles_cover_everything_and_overlap(length: int, side: int) -> None:
     assert spans[-1][1] == length - 1
     assert all(end - begin < side for begin, end in spans)
     assert all(after[0] + min(192, side // 4) <= before[1] + 2 for before, after in itertools.pairwise(spans))
+
+
+@pytest.mark.parametrize("quarters", [1, 3])
+def test_a_box_is_laid_on_its_side_with_its_picture_and_back(quarters: int) -> None:
+    picture = np.zeros((20, 50), bool)
+    box = Box(7, 3, 30, 11)
+    picture[box.top : box.bottom + 1, box.left : box.right + 1] = True
+    ys, xs = np.nonzero(np.rot90(picture, quarters))
+    laid = _laid(box, 20, 50, quarters)
+    assert laid == Box(int(xs.min()), int(ys.min()), int(xs.max()), int(ys.max()))
+    assert _laid(laid, 50, 20, -quarters) == box
 
 
 def _word(text: str, confidence: float, detection: float = 0.7, width: int = 60, height: int = 14) -> Word:

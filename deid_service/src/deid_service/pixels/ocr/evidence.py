@@ -36,6 +36,7 @@ _LONG: Final = 5
 _SHORT_HEIGHT: Final = 40
 _TALLEST: Final = 80
 _ROUND: Final = frozenset("0o8deqcgpbu69")
+_RINGS: Final = frozenset("0o")
 _STROKES: Final = frozenset("0o8qcpbu691ilj7tfv")
 _CERTAIN: Final = 0.99
 _SHORTEST_SEED: Final = 3
@@ -81,6 +82,8 @@ def is_text(word: Word, seeds: Collection[str], area: int) -> bool:
         return True  # however large
     if width * height > _HUGE_SHARE * area:
         return len(letters) >= _LONG and word.confidence >= _LONE and not _ROUND.issuperset(letters)
+    if short > _SHORT_HEIGHT and (_RINGS if word.confidence >= _LONE else _ROUND).issuperset(letters):
+        return False  # tubes in a row, seen from above
     if len(letters) <= _SHORT and short > _SHORT_HEIGHT:
         # Rings and ribs are read as a few round or straight strokes.
         return word.detection >= _DETECTED and short <= _TALLEST and not _ROUND.issuperset(letters)

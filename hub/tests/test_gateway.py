@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from rpacs_hub.gateway.app import _end
 
 
 def test_me_says_who_i_am_and_why_i_may_see_what(archive):
@@ -80,3 +83,25 @@ def test_a_frame_is_drawn(archive):
     jpeg = archive.served.get(f"instances/{uid}/frames/1", archive.clara, format="jpeg", size=8, center=0, width=2)
     assert jpeg.headers["content-type"] == "image/jpeg"
     assert Image.open(io.BytesIO(jpeg.content)).size == (8, 8)
+
+
+def test_a_task_that_lost_its_cancellation_is_asked_again():
+    asked = []
+
+    async def deaf_once() -> None:
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                asked.append(1)
+                if len(asked) > 1:
+                    raise
+
+    async def run() -> None:
+        task = asyncio.create_task(deaf_once())
+        await asyncio.sleep(0)
+        await _end([task])
+        assert task.cancelled()
+
+    asyncio.run(run())
+    assert len(asked) == 2

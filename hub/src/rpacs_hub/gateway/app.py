@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -152,9 +152,7 @@ class Gateway:
         """Finish: no new requests, exports interrupted, connections closed."""
         if self._server is not None:
             self._server.stop()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await _end(self._tasks)
         if self.services.exporter is not None:
             with contextlib.suppress(psycopg.Error, psycopg_pool.PoolTimeout, HubError):
                 await self.services.exporter.stop()
@@ -246,6 +244,19 @@ class Gateway:
                     _log.info("the database answers")
                 self.services.exporter = exporter
                 return
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel tasks and wait for their end.
+
+    Until Python 3.12 `asyncio.wait_for`, which the pool of connections uses, forgets a cancellation that comes at the
+    moment in which what it waits for is there: whoever goes on is asked again.
+    """
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=1)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _log_request(handler: web.RequestHandler) -> None:

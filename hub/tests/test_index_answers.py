@@ -22,6 +22,7 @@ from rpacs_hub.index._compile import compile_query
 from rpacs_hub.index._content import contents_of
 from rpacs_hub.index._read import IndexedFile, display_values
 from rpacs_hub.index._store import Read, Store
+from rpacs_hub.index._usual import UsualContents
 
 NAMES = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 TABLES = "pacs.patient, pacs.path, pacs.value, pacs.pathset, pacs.vary"
@@ -237,13 +238,13 @@ def test_two_conditions_on_one_tag_that_varies(bench, column):
 def test_frequent_contents_are_not_looked_for_block_by_block(sorted_bench, monkeypatch):
     bench, _ = sorted_bench
     bench.do(bench.connection.execute("ANALYZE pacs.block"))
-    monkeypatch.setattr("rpacs_hub.index._compile._MOST_UNWEIGHED", 0)
     monkeypatch.setattr("rpacs_hub.index._compile._MOST_BLOCKS", 12)
 
     async def needs(text: str) -> str | None:
         async with bench.pool.connection() as connection, connection.transaction():
             await connection.execute("SET LOCAL search_path = pacs, public")
-            return (await compile_query(connection, dicom_query.parse(text), Visible.everything())).part.need
+            usual = await UsualContents().read(connection)
+            return (await compile_query(connection, dicom_query.parse(text), Visible.everything(), usual)).part.need
 
     # Of 40 blocks, 5 are of each series, and 15 of each of two dates.
     assert bench.do(needs("StudyDate StrEquals 20240101")) is None

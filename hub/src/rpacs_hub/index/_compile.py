@@ -13,7 +13,7 @@ everything is a parameter.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -60,9 +60,6 @@ _MOST_SEARCHED = 300
 _MOST_BLOCKS = 2000
 """Blocks that are named in the statement, so that it reads no others; where it is more, reading all is as quick."""
 
-_MOST_UNWEIGHED = 20
-"""Contents that are looked for at once; where it is more, it is asked first how frequent they are, which takes 1 ms."""
-
 _MOST_NARROWED = 20
 """Conditions that are tried to narrow the blocks down."""
 
@@ -76,16 +73,6 @@ _THERE = (
     "WITH ORDINALITY e (c, o) WHERE e.c <> 'null') END"
 )
 """The places of row ``v`` of pacs.vary where there is a content at all; null for none."""
-
-_USUAL = """
-WITH usual AS MATERIALIZED (
-    SELECT u.content, u.part * c.reltuples AS blocks
-    FROM pg_catalog.pg_class c, pg_catalog.pg_stats s,
-        LATERAL unnest(s.most_common_elems::text::int[], s.most_common_elem_freqs) u (content, part)
-    WHERE c.oid = 'pacs.block'::regclass AND s.schemaname = 'pacs' AND s.tablename = 'block' AND s.attname = 'vals'
-)
-"""
-"""In about how many blocks the most frequent contents are, as the last ANALYZE found: nothing if there was none."""
 
 _PATHS = """
 SELECT p.path, p.path_id, a.ks, a.least, a.most FROM pacs.path p CROSS JOIN LATERAL (
@@ -205,6 +192,7 @@ async def compile_query(
     connection: psycopg.AsyncConnection[Any],
     query: Node | None,
     visible: Visible,
+    usual: Mapping[int, float],
     extra_paths: Iterable[str] = (),
     also: Iterable[str] = (),
 ) -> Compiled:
@@ -218,6 +206,8 @@ async def compile_query(
         None = everything.
     visible
         What may be seen.
+    usual
+        From `UsualContents.read`.
     extra_paths
         Further tag paths whose `Compiled.position` the statement wants to know.
     also
@@ -237,7 +227,7 @@ async def compile_query(
     parameters = Parameters(places=array_text(range(1, BLOCK_SIZE + 1)))
     positions = {name: f"{parameters.add(paths[name].positions)}::int[]" for name in (*names, *extra) if name in paths}
     used = [name for name in names if name in paths]
-    leaves = _Leaves(connection, parameters, paths, {name: f"b.k{n}" for n, name in enumerate(used)})
+    leaves = _Leaves(connection, parameters, paths, usual, {name: f"b.k{n}" for n, name in enumerate(used)})
     parts = await leaves.parts(conditions)
 
     def leaf(condition: Condition) -> Part:
@@ -304,12 +294,14 @@ class _Leaves:
         connection: psycopg.AsyncConnection[Any],
         parameters: Parameters,
         paths: dict[str, _Path],
+        usual: Mapping[int, float],
         columns: dict[str, str],
     ):
         self.tables: list[str] = []
         self._connection = connection
         self._parameters = parameters
         self._paths = paths
+        self._usual = usual
         self._columns = columns
 
     async def parts(self, conditions: list[Condition]) -> dict[Condition, Part]:
@@ -324,26 +316,24 @@ class _Leaves:
     async def _blocks(self, found: dict[Condition, _Found]) -> dict[Condition, str]:
         """Return the blocks where each condition may hold, as text, for conditions where these are few."""
         values = Parameters()
+        # A block has but one of the contents that meet a condition, so their frequencies add up.
         tried = [
             (one, [*what.ids, -self._paths[_path(one)].path_id])
             for one, what in found.items()
-            if what.ids is not None and not what.inverted
+            if what.ids is not None
+            and not what.inverted
+            and sum(self._usual.get(content, 0) for content in what.ids) <= _MOST_BLOCKS
         ][:_MOST_NARROWED]
         if not tried:
             return {}
-        selects = []
-        for number, (_, ids) in enumerate(tried):
-            named = f"{values.add(array_text(ids))}::int[]"
-            # A block has but one of these contents, so their frequencies add up.
-            blocks = f"(SELECT sum(u.blocks) FROM usual u WHERE u.content = ANY({named}))"  # noqa: S608 - names are ours
-            many = f"{blocks} > {_MOST_BLOCKS}" if len(ids) > _MOST_UNWEIGHED else "FALSE"
-            selects.append(
-                f"SELECT {number} AS number, CASE WHEN {many} THEN NULL ELSE ARRAY(SELECT block_pk FROM pacs.block "  # noqa: S608
-                f"WHERE vals OPERATOR(pg_catalog.&&) {named} LIMIT {_MOST_BLOCKS + 1}) END AS blocks"
-            )
-        weighed = _USUAL if any(len(ids) > _MOST_UNWEIGHED for _, ids in tried) else ""
+        selects = [
+            f"SELECT {number} AS number, ARRAY(SELECT block_pk FROM pacs.block "  # noqa: S608 - names are ours
+            f"WHERE vals OPERATOR(pg_catalog.&&) {values.add(array_text(ids))}::int[] "
+            f"LIMIT {_MOST_BLOCKS + 1}) AS blocks"
+            for number, (_, ids) in enumerate(tried)
+        ]
         statement = (
-            f"{weighed}SELECT number, blocks::text FROM ({' UNION ALL '.join(selects)} OFFSET 0) s "  # noqa: S608
+            f"SELECT number, blocks::text FROM ({' UNION ALL '.join(selects)} OFFSET 0) s "  # noqa: S608
             f"WHERE cardinality(blocks) <= {_MOST_BLOCKS}"
         )
         # Compared row by row, lists of contents would take longer than everything else.

@@ -10,6 +10,7 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from rpacs_hub.index._content import digest, dumps, fitting_number, single_text
+from rpacs_hub.index._parts import array_text
 
 __all__ = ["Dictionary", "PathSet"]
 
@@ -131,7 +132,8 @@ class Dictionary:
         missing = [value_id for value_id in value_ids if value_id not in self._contents]
         if missing:
             cursor = await self._connection.execute(
-                "SELECT value_id, path_id, content, t FROM pacs.value WHERE value_id = ANY(%s)", (missing,)
+                "SELECT value_id, path_id, content, t FROM pacs.value WHERE value_id = ANY(%s::int[])",
+                (array_text(missing),),
             )
             for value_id, path_id, kept, text in await cursor.fetchall():
                 content = dumps(text) if kept is None else kept

@@ -45,6 +45,7 @@ from rpacs_hub.index._page import (
 from rpacs_hub.index._parts import Parameters, array_text
 from rpacs_hub.index._recent import RecentBlocks
 from rpacs_hub.index._rows import read_blocks, read_rows
+from rpacs_hub.index._usual import UsualContents
 from rpacs_hub.index._values import shown_value, values_statement
 from rpacs_hub.index.visible import Overlap, Seen, Visible
 
@@ -174,6 +175,7 @@ class Index:
         self._pool = pool
         self._timeout = timeout
         self._recent = RecentBlocks()
+        self._usual = UsualContents()
 
     async def search(self, search: Search, visible: Visible) -> Page:
         """Return one page of what matches and may be seen.
@@ -209,7 +211,7 @@ class Index:
         async with self._reading() as connection:
             from_files = [column for column in columns if column not in counted]
             shown = [f"{tag_of(column):08X}" for column in from_files]
-            compiled = await compile_query(connection, search.query, visible, sort_paths(level, sort), also=shown)
+            compiled = await self._compile(connection, search.query, visible, sort_paths(level, sort), also=shown)
             counts = None
             if sorted_by := list(dict.fromkeys(key.column for key in sort if key.column in COUNTED[level])):
                 counts = counts_select(compiled.visible(), level, sorted_by)
@@ -242,7 +244,7 @@ class Index:
             As `search`.
         """
         async with self._reading() as connection:
-            compiled = await compile_query(connection, query, visible)
+            compiled = await self._compile(connection, query, visible)
             return (await _summarise(connection, compiled, level))[0]
 
     async def values(
@@ -276,7 +278,7 @@ class Index:
         path, numeric = f"{tag_of(keyword):08X}", is_numeric(keyword)
         async with self._reading() as connection:
             paths = [path, *([SOP_PATHS[path]] if path in SOP_PATHS else [])]
-            compiled = await compile_query(connection, query, visible, paths)
+            compiled = await self._compile(connection, query, visible, paths)
             statement = values_statement(
                 compiled, level, path, numeric=numeric, prefix=TextPattern.literal(prefix).folded()[0], limit=limit
             )
@@ -310,7 +312,7 @@ class Index:
         async with self._reading() as connection:
             for visible in (before, after, before | after):
                 if visible not in found:
-                    compiled = await compile_query(connection, query, visible)
+                    compiled = await self._compile(connection, query, visible)
                     statement = seen_statement(compiled)
                     cursor = await connection.execute(statement.encode(), compiled.parameters)
                     studies, instances = await cursor.fetchone()
@@ -375,7 +377,7 @@ class Index:
             As `search`.
         """
         async with self._reading() as connection:
-            compiled = await compile_query(
+            compiled = await self._compile(
                 connection, query if entities is None and level is Level.INSTANCE else None, visible
             )
             of_block, of_instance = "TRUE", "TRUE"
@@ -406,7 +408,7 @@ class Index:
             As `search`.
         """
         async with self._reading() as connection:
-            compiled = await compile_query(connection, None, visible)
+            compiled = await self._compile(connection, None, visible)
             asked = compiled.parameters.add([pack_id(orthanc_id) for orthanc_id in orthanc_ids])
             named = f"SELECT block_pk FROM pacs.instance WHERE orthanc_id = ANY({asked}::bytea[])"  # noqa: S608
             matching = compiled.matching("", f"b.block_pk = ANY(ARRAY({named}))")
@@ -421,13 +423,24 @@ class Index:
     async def _keys(
         self, connection: Any, query: dicom_query.Node | None, level: Level, visible: Visible, most: int
     ) -> list[int]:
-        compiled = await compile_query(connection, query, visible)
+        compiled = await self._compile(connection, query, visible)
         statement = (
             f"{compiled.with_tables()}SELECT DISTINCT m.{key_of(level)} FROM ({compiled.matching()}) m "  # noqa: S608
             f"LIMIT {compiled.parameters.add(most)}"
         )
         cursor = await connection.execute(statement.encode(), compiled.parameters)
         return [row[0] for row in await cursor.fetchall()]
+
+    async def _compile(
+        self,
+        connection: Any,
+        query: dicom_query.Node | None,
+        visible: Visible,
+        extra_paths: Sequence[str] = (),
+        also: Sequence[str] = (),
+    ) -> Compiled:
+        usual = await self._usual.read(connection)
+        return await compile_query(connection, query, visible, usual, extra_paths, also)
 
     @contextlib.asynccontextmanager
     async def _reading(self) -> AsyncIterator[Any]:

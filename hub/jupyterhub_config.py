@@ -106,6 +106,7 @@ c.Spawner.consecutive_failure_limit = 0  # one person's broken home must not sto
 c.JupyterHub.template_paths = [str(here / "templates"), str(here / "static")]
 c.JupyterHub.template_vars = {
     "admin_url": f"{settings.gateway_public_url}admin/",
+    "explorer_url": f"{settings.gateway_public_url}explorer",
     "browse_path": BROWSE_PATH,
     "idle_time": in_words(settings.idle_seconds),
 }

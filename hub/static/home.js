@@ -18,3 +18,10 @@ stop?.addEventListener("click", async () => {
   stop.disabled = false;
   text.textContent = "Your workspace could not be stopped. Please try again.";
 });
+
+// The way to Orthanc Explorer, for those to whom the gateway offers it; it signs them in on the way.
+const explorer = document.getElementById("rp-explorer-card");
+const told = await fetch(explorer.dataset.offered, { headers: { Accept: "application/json" } })
+  .then((answer) => (answer.ok ? answer.json() : null))
+  .catch(() => null);
+explorer.hidden = told?.offered !== true;

@@ -19,14 +19,16 @@ from hub.tests.login.rig import node_command
 from hub.tests.support import PERMISSIONS, until
 from tests.fixtures.processes import Server
 
-PEOPLE = ("ada", "boss", "clara", "mara", "nemo", "olga")
-"""ada sees everything, clara CT, mara MR, olga Orthanc's own API; boss is an administrator without a profile of images,
-nemo holds none."""
+PEOPLE = ("ada", "boss", "clara", "mara", "nemo", "olga", "petra")
+"""ada sees everything, clara CT, mara MR, olga and petra Orthanc's own API; boss is an administrator without a
+profile of images, nemo holds none."""
 
 MORE_PERMISSIONS = """  - Users: [mara]
     Profiles: [MR only]
   - Users: [olga]
     Profiles: [Archive]
+  - Users: [petra]
+    Profiles: [Archive in a browser]
 """
 
 MORE_PROFILES = """Profiles:
@@ -36,6 +38,9 @@ MORE_PROFILES = """Profiles:
   Archive:
     Description: Orthanc's own API, read only
     OrthancPathPatterns: {Allow: ["ANY /**"], Deny: ["DELETE /**", "GET /patients/**"]}
+  Archive in a browser:
+    Description: Orthanc Explorer, without anything that changes
+    OrthancPathPatterns: {Allow: ["GET /**", "POST /tools/find"], Deny: ["GET /statistics"]}
 """
 
 EXPORTS_TO = "http://127.0.0.1:9"

@@ -17,7 +17,9 @@ PAGES = [
     (method.upper(), re.sub(r"\{(\w+)\}", "1", path))
     for path, item in yaml.safe_load((files("rpacs_hub.gateway") / "openapi.yaml").read_text())["paths"].items()
     for method, operation in item.items()
-    if method not in ("parameters", "servers") and operation.get("security") == [{"session": []}]
+    if method not in ("parameters", "servers")
+    and operation.get("security") == [{"session": []}]
+    and operation["tags"] == ["admin"]
 ]
 
 

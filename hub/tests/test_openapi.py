@@ -16,6 +16,7 @@ from hub.tests.support import gateway_settings, serving, until
 from rpacs_hub.gateway.admin import CALLBACK
 from rpacs_hub.gateway.admin import ROUTES as PAGES
 from rpacs_hub.gateway.api import ROUTES
+from rpacs_hub.gateway.explorer import ROUTES as EXPLORER
 
 NAME = "openapi.yaml"
 
@@ -40,21 +41,21 @@ def test_the_document_is_valid(spec):
     validate(spec)
 
 
-def operations_of(spec, *, admin: bool) -> dict[tuple[str, str], dict[str, Any]]:
+def operations_of(spec, *tags: str) -> dict[tuple[str, str], dict[str, Any]]:
     return {
         (method.upper(), path.lstrip("/")): operation
         for path, operations in spec["paths"].items()
         for method, operation in operations.items()
-        if method not in ("parameters", "servers") and (operation.get("tags") == ["admin"]) == admin
+        if method not in ("parameters", "servers") and tuple(operation.get("tags", ())) == tags
     }
 
 
 def test_it_has_every_route_and_no_other(spec):
-    assert set(operations_of(spec, admin=False)) == {(route.method, route.path) for route in ROUTES}
+    assert set(operations_of(spec)) == {(route.method, route.path) for route in ROUTES}
 
 
 def test_it_has_every_page_of_the_administration_behind_the_cookie_and_no_other(spec):
-    pages = operations_of(spec, admin=True)
+    pages = operations_of(spec, "admin")
     callback = (CALLBACK.method, CALLBACK.path)
     assert set(pages) == {callback, *((route.method, f"admin/{route.path}") for route in PAGES)}
     assert {str(page["security"]) for at, page in pages.items() if at != callback} == {str([{"session": []}])}
@@ -64,12 +65,20 @@ def test_it_has_every_page_of_the_administration_behind_the_cookie_and_no_other(
         assert ("303" in page["responses"]) == (method == "POST")
 
 
+def test_it_has_the_addresses_of_orthanc_explorer_behind_the_cookie_or_a_secret(spec):
+    found = operations_of(spec, "explorer")
+    assert set(found) == {(route.method, route.path) for route in EXPLORER}
+    for (_, path), operation in found.items():
+        assert operation["security"] == ([] if "{secret}" in path else [{"session": []}])
+        assert spec["paths"][f"/{path}"]["servers"] == [{"url": "/services/pacs"}]
+
+
 def test_only_health_is_open(spec):
     open_paths = {
         path
         for path, operations in spec["paths"].items()
         for name, operation in operations.items()
-        if name not in ("servers", "parameters") and operation.get("security") == []
+        if name not in ("servers", "parameters") and operation.get("security") == [] and "{secret}" not in path
     }
     assert open_paths == {"/health"}
     assert {route.path for route in ROUTES if route.action is None} == {"health"}

@@ -15,6 +15,7 @@ variable                       meaning
 ``RPACS_URL``                  the gateway's public address, for the addresses in its answers; else as the client says
 ``RPACS_VIEWER_MINUTES``       the longest life of a personal viewer address (default 480); 0 = none can be made
 ``RPACS_VIEWER_ORIGINS``       comma-separated origins of web viewers that may call DICOMweb from a browser (CORS)
+``RPACS_EXPLORER_MINUTES``     minutes until an opened Orthanc Explorer ends (default 60); 0 = it cannot be opened
 ``RPACS_INDEX_CONNECTIONS``    concurrent requests of the indexer to Orthanc (default 6)
 ``RPACS_INDEX_POLL``           seconds between two looks at an idle changes feed (default 0.5)
 ``RPACS_INDEX_RECONCILE``      seconds between two comparisons of the lists of instances (default 60)
@@ -145,6 +146,7 @@ class GatewaySettings:
     public_url: str = ""
     viewer_minutes: float = 480
     viewer_origins: tuple[str, ...] = ()
+    explorer_minutes: float = 60
     service_name: str = "pacs"
     service_prefix: str = "/services/pacs/"
     service_url: str = "http://127.0.0.1:8100"
@@ -191,6 +193,7 @@ class GatewaySettings:
             public_url=_public_url(env),
             viewer_minutes=_number(env, "RPACS_VIEWER_MINUTES", 480, 0),
             viewer_origins=origins,
+            explorer_minutes=_number(env, "RPACS_EXPLORER_MINUTES", 60, 0),
             service_name=env.get("JUPYTERHUB_SERVICE_NAME") or "pacs",
             service_prefix="/" + prefix.strip("/") + "/",
             service_url=env.get("JUPYTERHUB_SERVICE_URL") or "http://127.0.0.1:8100",

@@ -30,6 +30,8 @@ from rpacs_hub.gateway.admin import ROUTES as ADMIN_ROUTES
 from rpacs_hub.gateway.api import ROUTES
 from rpacs_hub.gateway.auth import Authenticator, HubAuthenticator
 from rpacs_hub.gateway.dicomweb.search import Positions
+from rpacs_hub.gateway.explorer import explorer_handlers
+from rpacs_hub.gateway.explorer_addresses import ExplorerAddresses
 from rpacs_hub.gateway.sessions import Sessions, hub_oauth
 from rpacs_hub.gateway.viewer_addresses import ViewerAddresses, without_token
 from rpacs_hub.index import Index
@@ -65,6 +67,7 @@ class Services:
     sessions: Sessions
     user_pool: UserPool | None
     viewer_addresses: ViewerAddresses
+    explorer_addresses: ExplorerAddresses
     positions: Positions
     verifier: Verifier
     exporter: Exporter | None = None
@@ -120,6 +123,7 @@ class Gateway:
             sessions=Sessions(settings, authenticator, hub_oauth(settings)),
             user_pool=UserPool(settings.people.pool) if settings.people.pool else None,
             viewer_addresses=ViewerAddresses(pool),
+            explorer_addresses=ExplorerAddresses(authenticator),
             positions=Positions(),
             verifier=Verifier(settings.database_url, settings.audit_log),
         )
@@ -200,6 +204,10 @@ class Gateway:
         prefix = self.settings.service_prefix
         common = {"services": self.services, "navigation": NAVIGATION}
         return [
+            *(
+                (prefix + pattern, kind, {"services": self.services, "routes": routes})
+                for pattern, kind, routes in explorer_handlers()
+            ),
             (prefix + CALLBACK.path, CallbackHandler, {**common, "routes": {CALLBACK.method: CALLBACK}}),
             *((prefix + pattern, PageHandler, {**common, "routes": routes}) for pattern, routes in by_path.items()),
         ]

@@ -47,10 +47,13 @@ class Session:
         Who, in which groups, as the Hub says now.
     token
         Her OAuth token: what it may do at the Hub, `rpacs_hub.login.gateway_service` says.
+    at_hub
+        Name of her session at the Hub.
     """
 
     actor: Actor
     token: str = field(repr=False)
+    at_hub: str = field(default="", repr=False)
 
 
 def hub_oauth(settings: GatewaySettings, env: Mapping[str, str] | None = None) -> HubOAuth | None:
@@ -117,10 +120,11 @@ class Sessions:
         token = value.decode("ascii", "replace")
         try:
             # What is remembered about the token counts for this session of the Hub's only: it is gone at sign-out.
-            actor = await self._authenticator.actor(token, handler.get_cookie(_HUB_SESSION) or "", fresh=fresh)
+            at_hub = handler.get_cookie(_HUB_SESSION) or ""
+            actor = await self._authenticator.actor(token, at_hub, fresh=fresh)
         except ApiError:
             return None
-        return Session(actor, token)
+        return Session(actor, token, at_hub)
 
     def sign_in_address(self, handler: web.RequestHandler) -> str:
         """Return where to send a browser to sign in; it comes back to the page that it asked for.

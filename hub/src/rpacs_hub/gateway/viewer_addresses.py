@@ -32,7 +32,7 @@ _MOST_AN_HOUR = 60
 _DDL_LOCK = 0x7061_6376
 _KEPT = timedelta(days=7)
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
-_IN_PATH = re.compile(r"(/view/)[^/]*")
+_IN_PATH = re.compile(r"(/(?:view|explorer)/)[^/]*")
 
 DDL = """
 CREATE TABLE IF NOT EXISTS gateway.viewer_address (

@@ -51,6 +51,7 @@ class Action(enum.StrEnum):
     QUERY_HELP = "query_help"
     EXPLAIN = "explain"
     ORTHANC = "orthanc"
+    OPEN_EXPLORER = "open_explorer"
     SIGN_IN = "sign_in"
     ADMIN_VIEW = "admin_view"
     CHANGE_PERMISSIONS = "change_permissions"

@@ -25,7 +25,18 @@ _FIELDS = 2000  # of one form
 
 
 class PageHandler(ApiHandler):
-    """Answers the addresses below ``admin/``, for administrators who signed in with a browser."""
+    """Answers the addresses below ``admin/``, for administrators who signed in with a browser.
+
+    Attributes
+    ----------
+    admins_only
+        False for pages of everybody who signed in.
+    where
+        What the pages belong to, as their heads say.
+    """
+
+    admins_only = True
+    where = "Administration"
 
     def initialize(self, services: Services, routes: Mapping[str, Route], navigation: Sequence[NavEntry] = ()) -> None:
         """Take the routes of this address by HTTP method, and the pages that there are."""
@@ -57,16 +68,16 @@ class PageHandler(ApiHandler):
             raise ApiError(
                 401,
                 "sign_in_required",
-                "Tokens do not open the administration, not even an administrator's.",
+                "Tokens do not open pages, not even an administrator's.",
                 "Open this address in a browser and sign in.",
             )
         self.session = session = await self.services.sessions.signed_in(self)
         if session is None:
             return self._sign_in(event)
         event.user, event.groups = session.actor.name, sorted(session.actor.groups)
-        if not session.actor.admin:
+        if self.admins_only and not session.actor.admin:
             raise ApiError(403, "admins_only", "Only administrators may open these pages.", "Ask one of them.")
-        self._from_a_page_of_ours()
+        self.check_source()
         fields = self._fields() if event.method == "POST" else {}
         if event.method == "POST":
             self.services.sessions.check_form(session, (fields.get("_xsrf") or [""])[-1])
@@ -99,6 +110,7 @@ class PageHandler(ApiHandler):
             admin=f"{self.services.settings.service_prefix}admin/",
             hub=self.services.settings.hub_path,
             nonce=self.nonce,
+            where=self.where,
         )
         return Reply(plain.status, body=body, content_type=HTML, headers=plain.headers)
 
@@ -114,7 +126,7 @@ class PageHandler(ApiHandler):
         address = self.services.sessions.sign_in_address(self)
         return Reply(302, body=b"", content_type=HTML, headers={"Location": address})
 
-    def _from_a_page_of_ours(self) -> None:
+    def check_source(self) -> None:
         """Refuse what a script or a page within a page asks for, where the browser says so.
 
         Researchers' servers have the Hub's address, too: what runs on such a page must not be able to read these.
@@ -166,6 +178,7 @@ class PageHandler(ApiHandler):
             form={name: values[-1].strip().replace("\r\n", "\n") for name, values in fields.items()},
             form_lists={name: [value.replace("\r\n", "\n") for value in values] for name, values in fields.items()},
             token=session.token,
+            at_hub=session.at_hub,
             form_token=self.services.sessions.form_token(session),
             nonce=self.nonce,
             said=said,

@@ -68,7 +68,7 @@ class PageReply(Reply):
 
 @dataclass
 class AdminCall(Call):
-    """One request of an administrator who is signed in.
+    """One request of somebody who is signed in: an administrator, but for pages that are everybody's.
 
     Attributes
     ----------
@@ -77,7 +77,9 @@ class AdminCall(Call):
     form_lists
         Fields that may come several times, such as check boxes: every value.
     token
-        The administrator's own OAuth token, for the Hub's API.
+        Her own OAuth token, for the Hub's API.
+    at_hub
+        Name of her session at the Hub.
     form_token
         What each form must bring along as ``_xsrf``; the templates do it.
     nonce
@@ -91,6 +93,7 @@ class AdminCall(Call):
     form: Mapping[str, str] = field(default_factory=dict)
     form_lists: Mapping[str, Sequence[str]] = field(default_factory=dict)
     token: str = field(default="", repr=False)
+    at_hub: str = field(default="", repr=False)
     form_token: str = field(default="", repr=False)
     nonce: str = ""
     said: str = ""

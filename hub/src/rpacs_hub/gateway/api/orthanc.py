@@ -13,9 +13,10 @@ from urllib.parse import urljoin, urlsplit
 
 from rpacs_hub._orthanc import raw_chunks
 from rpacs_hub.gateway._exchange import ApiError, Call, Reply, Route
+from rpacs_hub.gateway.viewer_addresses import without_token
 from rpacs_hub.permissions import Action, OrthancPath, normalised_path, overrides_method
 
-__all__ = ["ROUTES"]
+__all__ = ["ROUTES", "pass_on"]
 
 _BELOW = "orthanc"
 _LONGEST_QUERY = 8000
@@ -34,7 +35,21 @@ _ANSWER_HEADERS = (
 
 
 async def proxy(call: Call) -> Reply:
+    """Pass a request with a Hub token on to Orthanc; see `pass_on`."""
+    return await pass_on(call, f"/api/v1/{_BELOW}", urlsplit(call.base).path + _BELOW)
+
+
+async def pass_on(call: Call, marker: str, public: str) -> Reply:
     """Pass a request on to Orthanc if a profile opens its path.
+
+    Parameters
+    ----------
+    call
+        The request.
+    marker
+        What Orthanc's path comes after, in the request's own.
+    public
+        The path that stands for Orthanc's root at this address, without a slash at its end.
 
     Raises
     ------
@@ -43,8 +58,7 @@ async def proxy(call: Call) -> Reply:
     """
     method = call.event.method
     raw, _, query = call.target.partition("?")
-    public = urlsplit(call.base).path + _BELOW
-    below = raw[raw.index(f"/api/v1/{_BELOW}") + len(f"/api/v1/{_BELOW}") :]
+    below = raw[raw.index(marker) + len(marker) :]
     if not call.decide(Action.ORTHANC, OrthancPath(method, None)).allowed:
         raise _not_found()
     try:
@@ -58,7 +72,7 @@ async def proxy(call: Call) -> Reply:
             "This path cannot be passed on.",
             "Write it plainly, each character encoded at most once.",
         ) from None
-    call.event.path, call.event.query = f"{public}{path}"[:500], query[:500] or None
+    call.event.path, call.event.query = without_token(f"{public}{path}")[:500], query[:500] or None
     if not call.decide(Action.ORTHANC, OrthancPath(method, path)).allowed:
         raise _not_found()
     if len(query) > _LONGEST_QUERY or not query.isascii() or not query.isprintable() or overrides_method(query):

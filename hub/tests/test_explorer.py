@@ -1,0 +1,338 @@
+"""Orthanc Explorer in a plain browser: for whom it opens, what its pages reach, and when they end."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page
+
+from hub.tests.real_hub import Hub
+from hub.tests.support import Served, audit_lines, gateway_settings, serving, until
+from rpacs_hub.gateway.viewer_addresses import without_token
+from tests.fixtures.browser import running_chromium
+
+EXPLORER = "/services/pacs/explorer"
+SECRET = re.compile(r"/services/pacs/explorer/([A-Za-z0-9_-]{43})/app/explorer\.html")
+
+PERMISSIONS = """
+Profiles:
+  Archive:
+    OrthancPathPatterns: {Allow: ["ANY /**"], Deny: ["DELETE /**", "GET /statistics"]}
+  Pictures: {OrthancPathPatterns: {Allow: ["GET /instances/*/preview"]}}
+  Careful:
+    AccessReason: the number of your study
+    OrthancPathPatterns: {Allow: ["GET /**"]}
+  CT only: {DICOMQueryFilter: Modality StrEquals CT}
+Permissions:
+  - {Users: [olga], Profiles: [Archive]}
+  - {Users: [paul], Profiles: [Pictures]}
+  - {Users: [rita], Profiles: [Careful]}
+  - {Users: [clara], Profiles: [CT only]}
+"""
+
+
+@pytest.fixture(scope="module")
+def served(new_base, archive, tmp_path_factory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("explorer")
+    (folder / "permissions.yaml").write_text(PERMISSIONS)
+    with serving(gateway_settings(new_base(), archive.orthanc.url, folder)) as served:
+        yield served
+
+
+class Person:
+    """Somebody's browser, which follows no redirects."""
+
+    def __init__(self, served: Served, name: str, *, admin: bool = False) -> None:
+        pages = served.browser(name, admin=admin)
+        pages.close()
+        self._served, self._cookies, self._form_token = served, pages.cookies, pages.form_token
+
+    def _ask(self, method: str, path: str, **more) -> httpx.Response:
+        root = self._served.settings.service_url
+        answer = httpx.request(method, root + path, cookies=self._cookies, trust_env=False, **more)
+        self._served.note(answer)
+        return answer
+
+    def get(self, path: str, **more) -> httpx.Response:
+        return self._ask("GET", path, **more)
+
+    def post(self, path: str, fields: dict[str, str] | None = None, **more) -> httpx.Response:
+        return self._ask("POST", path, data={"_xsrf": self._form_token, **(fields or {})}, **more)
+
+
+def opened(served: Served, name: str = "olga") -> str:
+    """Return a fresh secret address of somebody's, without a slash at its end."""
+    answer = Person(served, name).get(EXPLORER)
+    assert answer.status_code == 303, answer.text
+    assert SECRET.fullmatch(answer.headers["location"])
+    return served.settings.service_url + answer.headers["location"].removesuffix("/app/explorer.html")
+
+
+def lines_of(served: Served, answer: httpx.Response) -> list[dict]:
+    class Base:
+        gateway = served.settings.database_url
+
+    return audit_lines(Base, answer.headers["x-request-id"])
+
+
+def test_it_opens_for_whom_a_profile_opens_its_page_and_for_nobody_else(served):
+    for name in ("paul", "clara", "nora"):
+        pages = Person(served, name)
+        answer = pages.get(EXPLORER)
+        assert answer.status_code == 404
+        assert answer.headers["content-type"].startswith("text/html")
+        assert "There is no such address." in answer.text
+        assert pages.get("/services/pacs/explorer-offered").json() == {"offered": False}
+        (line,) = lines_of(served, answer)
+        assert (line["user"], line["action"], line["decision"]) == (name, "open_explorer", "denied")
+    # An administrator is somebody like everybody else here.
+    assert Person(served, "boss", admin=True).get(EXPLORER).status_code == 404
+    olga = Person(served, "olga")
+    assert olga.get("/services/pacs/explorer-offered").json() == {"offered": True}
+    answer = olga.get(EXPLORER)
+    assert answer.status_code == 303
+    (line,) = lines_of(served, answer)
+    assert (line["user"], line["action"], line["decision"]) == ("olga", "open_explorer", "allowed")
+    assert SECRET.search(answer.headers["location"]).group(1) not in str(line)
+
+
+def test_a_token_opens_it_not_and_a_script_or_frame_neither(served):
+    token = served.tokens.add("olga")
+    assert served.client.get(served.settings.service_url + EXPLORER, headers=token).status_code == 401
+    olga = Person(served, "olga")
+    for headers in (
+        {"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"},
+        {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"},
+    ):
+        answer = olga.get(EXPLORER, headers=headers)
+        assert (answer.status_code, "location" in answer.headers) == (403, False)
+    assert olga.post(EXPLORER, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+    assert olga.post(EXPLORER, {"_xsrf": "0" * 64}).status_code == 403
+
+
+def test_below_its_address_the_same_is_decided_as_with_a_token(served, archive):
+    at = opened(served)
+    (name, *_) = httpx.get(f"{archive.orthanc.url}/instances").json()
+    for path in ("system", f"instances/{name}/tags", "patients?expand&limit=1", "app/explorer.html"):
+        answer = served.client.get(f"{at}/{path}")
+        assert answer.status_code == 200
+        assert answer.content == httpx.get(f"{archive.orthanc.url}/{path}").content
+        (line,) = lines_of(served, answer)
+        assert (line["user"], line["action"], line["profiles"]) == ("olga", "orthanc", ["Archive"])
+        assert line["path"] == f"/services/pacs/explorer/***/{path.partition('?')[0]}"
+        assert line["via"]
+        assert at.rpartition("/")[2] not in str(line)
+    for method, path in (("GET", "statistics"), ("DELETE", f"instances/{name}"), ("GET", "STATISTICS")):
+        answer = served.client.request(method, f"{at}/{path}")
+        assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
+    for path in ("x/%2e%2e/statistics", "%2573tatistics", "instances?_method=DELETE"):
+        assert served.client.get(f"{at}/{path}").status_code == 400
+    assert served.client.patch(f"{at}/system").status_code == 405
+    assert served.client.get(at).headers["location"] == f"{without_origin(at)}/app/explorer.html"
+    found = served.client.post(f"{at}/tools/find", json={"Level": "Study", "Query": {}})
+    assert found.status_code == 200
+    assert [line["status"] for line in lines_of(served, found)] == [0, 200]
+    assert httpx.get(f"{archive.orthanc.url}/instances/{name}").status_code == 200
+
+
+def without_origin(url: str) -> str:
+    return "/" + url.split("/", 3)[3]
+
+
+def test_a_large_body_passes_in_pieces(served):
+    at = opened(served)
+    answer = served.client.post(f"{at}/instances", content=b"x" * (8 << 20))  # no DICOM: Orthanc itself refuses it
+    assert (answer.status_code, answer.json()["HttpStatus"]) == (400, 400)
+
+
+def test_its_answers_have_no_origin_and_stay_nowhere(served):
+    at = opened(served)
+    answer = served.client.get(f"{at}/system", headers={"Origin": "null"})
+    assert answer.headers["access-control-allow-origin"] == "null"
+    assert "access-control-allow-credentials" not in answer.headers
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("sandbox allow-scripts ")
+    assert "allow-same-origin" not in policy
+    assert "escape-sandbox" not in policy
+    assert f"connect-src {at}/;" in policy
+    assert "set-cookie" not in answer.headers
+    preflight = served.client.options(f"{at}/instances", headers={"Origin": "null"})
+    assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (204, "null")
+    for headers in (
+        {"Origin": served.settings.service_url},
+        {"Origin": "https://elsewhere.example"},
+        {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"},
+    ):
+        answer = served.client.get(f"{at}/system", headers=headers)
+        assert answer.status_code == 403
+        assert "access-control-allow-origin" not in answer.headers
+
+
+def test_it_is_no_viewers_address_and_a_viewers_is_none_of_these(served, archive):
+    secret = opened(served).rpartition("/")[2]
+    answer = served.get(f"view/{secret}/dicom-web/studies")
+    assert (answer.status_code, answer.json()["error"]) == (404, "address_invalid")
+    made = served.post("viewer-address", served.tokens.add("olga"), {}).json()["url"].split("/")[-2]
+    for other in (made, "x" * 43):
+        answer = served.client.get(f"{served.settings.service_url}{EXPLORER}/{other}/system")
+        assert (answer.status_code, answer.json()["error"]) == (404, "address_invalid")
+    ended = f"{served.settings.service_url}{EXPLORER}/{made}/system"
+    page = served.client.get(ended, headers={"Sec-Fetch-Mode": "navigate"})
+    assert page.status_code == 404
+    assert "Open Orthanc Explorer again" in page.text
+    assert made not in without_token(f"{EXPLORER}/{made}/system")
+
+
+def test_it_ends_with_the_session_and_does_not_come_back(served):
+    at = opened(served)
+    assert served.client.get(f"{at}/system").status_code == 200
+    actor = served.tokens.actors.pop("token-of-olga")
+    try:
+        assert served.client.get(f"{at}/system").status_code == 404
+    finally:
+        served.tokens.actors["token-of-olga"] = actor
+    assert served.client.get(f"{at}/system").status_code == 404
+
+
+def test_permissions_are_those_of_the_moment_of_use(served):
+    at = opened(served)
+    held = served.tokens.actors["token-of-olga"]
+    served.tokens.actors["token-of-olga"] = replace(held, name="nobody-any-more")
+    assert served.client.get(f"{at}/system").json()["error"] == "not_found"
+    served.tokens.actors["token-of-olga"] = held
+    assert served.client.get(f"{at}/system").status_code == 200
+
+
+def test_it_ends_by_itself_and_the_oldest_of_many_ends_first(served, archive, tmp_path):
+    addresses = [opened(served) for _ in range(21)]
+    assert [served.client.get(f"{at}/system").status_code for at in (addresses[0], *addresses[-20:])] == [404] + 20 * [
+        200
+    ]
+    short = gateway_settings_of(served, explorer_minutes=0.005)
+    with serving(short) as other:
+        at = opened(other)
+        until(lambda: other.client.get(f"{at}/system").status_code == 404, "the address ended", 10)
+    with serving(gateway_settings_of(served, explorer_minutes=0)) as other:
+        pages = Person(other, "olga")
+        assert pages.get(EXPLORER).status_code == 404
+        assert pages.get("/services/pacs/explorer-offered").json() == {"offered": False}
+
+
+def gateway_settings_of(served: Served, **changes):
+    return replace(served.settings, **changes)
+
+
+def test_where_a_profile_asks_for_a_reason_a_page_asks_first(served):
+    rita = Person(served, "rita")
+    asked = rita.get(EXPLORER)
+    assert (asked.status_code, "the number of your study" in asked.text) == (200, True)
+    assert "Careful asks for" in asked.text
+    assert "Users" not in asked.text  # no navigation of the administration
+    assert rita.post(EXPLORER, {"reason": " x "}).status_code == 400
+    answer = rita.post(EXPLORER, {"reason": "study 17"})
+    assert answer.status_code == 303
+    used = rita.get(answer.headers["location"])
+    assert used.status_code == 200
+    (line,) = lines_of(served, used)
+    assert (line["user"], line["reason"]) == ("rita", "study 17")
+
+
+# ---- a real Hub and a real browser
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with running_chromium() as browser:
+        yield browser
+
+
+def sign_in(chromium: Browser, hub: Hub, name: str) -> tuple[BrowserContext, Page]:
+    context = chromium.new_context(viewport={"width": 1280, "height": 800})
+    page = context.new_page()
+    page.goto(f"{hub.url}hub/login")
+    page.fill('input[name="username"]', name)
+    page.fill('input[name="password"]', "any")
+    page.click('[type="submit"]')
+    page.wait_for_url(re.compile(r"/hub/(home|spawn)"))
+    return context, page
+
+
+def test_in_a_browser_it_lists_patients_opens_a_study_and_reaches_nothing_else(real_hub, archive, chromium, tmp_path):
+    context, page = sign_in(chromium, real_hub, "petra")
+    page.set_default_timeout(12000)
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.goto(f"{real_hub.url}services/pacs/explorer")
+    address, secret = page.url, SECRET.search(page.url).group(1)
+    page.get_by_text("Do lookup").first.wait_for()
+    page.get_by_text("All patients", exact=True).first.click()
+    page.get_by_text("P1^Pseudo").first.wait_for()
+    (study, *_) = [
+        each
+        for each in httpx.get(f"{archive.orthanc.url}/studies").json()
+        if httpx.get(f"{archive.orthanc.url}/studies/{each}").json()["MainDicomTags"]["StudyInstanceUID"]
+        == str(archive.ct[0].StudyInstanceUID)
+    ]
+    page.goto(f"{address}#study?uuid={study}")
+    page.get_by_text("Thorax").first.wait_for()
+    page.screenshot(path=str(tmp_path / "explorer.png"))
+    below = address.removesuffix("/app/explorer.html")
+
+    def script(code: str) -> str:
+        return page.evaluate(f"async () => {{ try {{ return String({code}) }} catch (error) {{ return error.name }} }}")
+
+    def status(url: str, **more) -> str:
+        return script(f"await fetch({url!r}).then(answer => answer.status)")
+
+    assert page.evaluate("self.origin") == "null"
+    assert script("document.cookie") == "SecurityError"
+    assert script("localStorage.length") == "SecurityError"
+    assert status(f"{below}/system") == "200"
+    assert status(f"{below}/statistics") == "404"  # her profile denies it
+    for elsewhere in (
+        f"{real_hub.url}hub/api/user",
+        f"{real_hub.url}hub/home",
+        f"{real_hub.base}me",
+        f"{real_hub.url}services/pacs/explorer",
+        f"{real_hub.url}services/pacs/admin/",
+        f"{real_hub.base}health",
+    ):
+        assert status(elsewhere) == "TypeError", elsewhere
+    # Nor can a page that has the Hub's origin learn the address, or read anything there.
+    home = context.new_page()
+    home.goto(f"{real_hub.url}hub/home")
+    for url in (f"{real_hub.url}services/pacs/explorer", f"{below}/system"):
+        assert home.evaluate(f"fetch({url!r}).then(a => a.status)") == 403
+    until(lambda: len([e for e in said if "Content Security Policy" in e]) >= 6, "the browser's own words", 5)
+
+    home.goto(f"{real_hub.url}hub/logout")
+    until(lambda: httpx.get(f"{below}/system").status_code == 404, "the address ended with the session", 20)
+    page.goto(f"{below}/app/explorer.html")
+    assert "Open Orthanc Explorer again" in page.inner_text("main")
+    lines = real_hub.audit.read_text() + real_hub.log.read_text()
+    assert secret not in lines
+    assert "/services/pacs/explorer/***/app/explorer.html" in lines
+    context.close()
+
+
+def test_who_has_no_such_profile_sees_the_page_of_what_does_not_exist(real_hub, chromium):
+    context, page = sign_in(chromium, real_hub, "clara")
+    answer = page.goto(f"{real_hub.url}services/pacs/explorer")
+    assert answer.status == 404
+    assert "There is no such address." in page.inner_text("main")
+    context.close()
+
+
+def test_nobody_is_sent_to_sign_in(real_hub):
+    for path in ("explorer", "explorer-offered"):
+        answer = httpx.get(f"{real_hub.url}services/pacs/{path}")
+        assert answer.status_code == 302
+        assert answer.headers["location"].startswith("/hub/api/oauth2/authorize?client_id=service-pacs&")
+    assert httpx.post(f"{real_hub.url}services/pacs/explorer").status_code == 403

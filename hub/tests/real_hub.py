@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shlex
 import sys
@@ -20,14 +21,14 @@ from hub.tests.support import PERMISSIONS, until
 from tests.fixtures.processes import Server
 
 PEOPLE = ("ada", "boss", "clara", "mara", "nemo", "olga", "petra")
-"""ada sees everything, clara CT, mara MR, olga and petra Orthanc's own API; boss is an administrator without a
-profile of images, nemo holds none."""
+"""ada sees everything, clara CT, mara MR, olga and petra Orthanc's own API (as would quinn, if she came); boss is an
+administrator without a profile of images, nemo holds none."""
 
 MORE_PERMISSIONS = """  - Users: [mara]
     Profiles: [MR only]
   - Users: [olga]
     Profiles: [Archive]
-  - Users: [petra]
+  - Users: [petra, quinn]
     Profiles: [Archive in a browser]
 """
 
@@ -136,3 +137,15 @@ def notebook_token(hub: Hub, user: str) -> str:
     assert hub.api("POST", f"users/{user}/server").status_code in (201, 202, 400)
     path = hub.folder / f"{user}.token"
     return until(lambda: path.exists() and path.read_text(), f"{user}'s server", 40)
+
+
+@contextlib.contextmanager
+def signed_in(hub: Hub, name: str) -> Iterator[httpx.Client]:
+    """Sign somebody in at the Hub; her browser follows redirects and keeps cookies."""
+    with httpx.Client(base_url=hub.url, follow_redirects=True, timeout=30) as browser:
+        form_token = re.search(r'name="_xsrf" value="([^"]+)"', browser.get("hub/login").text)
+        assert form_token is not None
+        fields = {"_xsrf": form_token[1], "username": name, "password": "any"}
+        answer = browser.post("hub/login", data=fields)
+        assert answer.url.path.startswith("/hub/"), answer.text
+        yield browser

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
 from importlib.resources import files
 
@@ -10,7 +11,7 @@ import httpx
 import pytest
 import yaml
 
-from hub.tests.real_hub import notebook_token
+from hub.tests.real_hub import notebook_token, signed_in
 from rpacs_hub.gateway.sessions import SESSION_COOKIE
 
 PAGES = [
@@ -38,19 +39,8 @@ def claras_token(real_hub) -> str:
 @pytest.fixture(scope="module")
 def sign_in(real_hub):
     """Let somebody sign in at the Hub; her browser follows redirects and keeps cookies."""
-    browsers = []
-
-    def into(name: str) -> httpx.Client:
-        browser = httpx.Client(base_url=real_hub.url, follow_redirects=True, timeout=30)
-        browsers.append(browser)
-        form_token = re.search(r'name="_xsrf" value="([^"]+)"', browser.get("hub/login").text).group(1)
-        answer = browser.post("hub/login", data={"_xsrf": form_token, "username": name, "password": "any"})
-        assert answer.url.path.startswith("/hub/"), answer.text
-        return browser
-
-    yield into
-    for browser in browsers:
-        browser.close()
+    with contextlib.ExitStack() as browsers:
+        yield lambda name: browsers.enter_context(signed_in(real_hub, name))
 
 
 @pytest.fixture(scope="module")

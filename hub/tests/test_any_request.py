@@ -6,6 +6,7 @@ and much the other's, so that the handlers are reached, and not their checks of 
 
 from __future__ import annotations
 
+import secrets
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,15 +27,16 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from hub.tests.real_hub import EXPORTS_TO, make_token
+from hub.tests.real_hub import EXPORTS_TO, Hub, make_token, signed_in
 from hub.tests.test_foreign_users import KEYS, orthanc_id
 
 SPEC = yaml.safe_load((files("rpacs_hub.gateway") / "openapi.yaml").read_text())
 OPERATIONS = {
     operation.definition.raw["operationId"]: operation
     for operation in (found.ok() for found in schemathesis.openapi.from_dict(SPEC).get_all_operations())
-    if "tags" not in operation.definition.raw  # pages, which no token opens
+    if operation.definition.raw.get("tags") != ["admin"]  # whose forms only say that they are out of date
 }
+EXPLORER = {name for name, operation in OPERATIONS.items() if "tags" in operation.definition.raw}
 # Not the name of a bucket in other tests of the same Hub: those look for theirs in whatever they are told.
 _KEPT = "kept-by"
 NOT_OFFERED = {"upsSearch", "upsCreate"}
@@ -63,6 +65,16 @@ class Table:
     images: list[dict[str, str]] = field(repr=False)
     ids: list[str]
     session: requests.Session = field(repr=False)
+    explorer: Explorer = field(repr=False)
+
+
+@dataclass
+class Explorer:
+    """Orthanc Explorer, for people with a browser: clara, for whom it does not open, and petra."""
+
+    base: str
+    askers: list[Asker]
+    secret: str
 
 
 @pytest.fixture(scope="module")
@@ -94,10 +106,27 @@ def table(real_hub, archive) -> Iterator[Table]:
                 "instance": str(image.SOPInstanceUID),
                 "series": str(image.SeriesInstanceUID),
                 "study": str(image.StudyInstanceUID),
+                "orthanc": orthanc_id(image),
             }
             for image in (*archive.ct[::3], *archive.mr[::2])
         ]
-        yield Table(real_hub.base.rstrip("/"), askers, images, [*ids, str(uuid.uuid4())], session)
+        yield Table(
+            real_hub.base.rstrip("/"), askers, images, [*ids, str(uuid.uuid4())], session, _explorer(real_hub, archive)
+        )
+
+
+def _explorer(real_hub: Hub, archive: Any) -> Explorer:
+    base = f"{real_hub.url}services/pacs"
+    secret, askers = "", []
+    for name, foreign in (("clara", archive.mr), ("petra", ())):
+        with signed_in(real_hub, name) as browser:
+            opened = browser.get(f"{base}/explorer")
+            secret = opened.url.path.split("/")[4] if opened.status_code == 200 else ""
+            cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in browser.cookies.jar)
+        traces = {str(image.SOPInstanceUID) for image in foreign}
+        askers.append(Asker({"Cookie": cookies}, traces | {orthanc_id(image) for image in foreign}))
+    assert secret
+    return Explorer(base, askers, secret)
 
 
 def _export(image: dict[str, str], name: str) -> dict[str, Any]:
@@ -126,6 +155,18 @@ def _made_real(draw: Any, case: Any, table: Table) -> None:
             case.path_parameters[name] = draw(st.sampled_from(["1", "2", "0"]))
         elif name == "element":
             case.path_parameters[name] = draw(st.sampled_from(["7FE00010", "00100020", "00081140.0.00081155"]))
+        elif name == "secret":
+            case.path_parameters[name] = draw(st.sampled_from([table.explorer.secret, secrets.token_urlsafe(32)]))
+            if draw(st.booleans()):
+                paths = [
+                    "system",
+                    "patients",
+                    "statistics",
+                    "app/explorer.html",
+                    "tools/find",
+                    f"instances/{image['orthanc']}",
+                ]
+                case.path_parameters["path"] = draw(st.sampled_from(paths))
     query = dict(case.query or {})
     if "query" in query or "text" in query:
         query["query" if "query" in query else "text"] = draw(st.sampled_from(_queries(image)))
@@ -174,11 +215,12 @@ def test_any_request_gets_an_answer_that_is_described_and_ones_own(table: Table,
     )
     @given(st.data())
     def ask(data: st.DataObject) -> None:
-        asker = data.draw(st.sampled_from(table.askers))
+        asked_of = table.explorer if operation in EXPLORER else table
+        asker = data.draw(st.sampled_from(asked_of.askers))
         case = data.draw(cases)
         if data.draw(st.integers(0, 3)):
             _made_real(data.draw, case, table)
-        answer = case.call(base_url=table.base, headers=asker.headers, session=table.session)
+        answer = case.call(base_url=asked_of.base, headers=asker.headers, session=table.session)
         assert answer.status_code < 500 or (answer.status_code == 501 and operation in NOT_OFFERED), answer.text
         case.validate_response(answer, checks=CHECKS)
         request = answer.request

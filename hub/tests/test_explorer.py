@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.resources import files
 
 import httpx
 import pytest
+import yaml
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from hub.tests.real_hub import Hub
+from hub.tests.real_hub import Hub, make_token, notebook_token, signed_in
 from hub.tests.support import Served, audit_lines, gateway_settings, serving, until
 from rpacs_hub.gateway.viewer_addresses import without_token
 from tests.fixtures.browser import running_chromium
@@ -51,9 +53,12 @@ class Person:
         pages.close()
         self._served, self._cookies, self._form_token = served, pages.cookies, pages.form_token
 
-    def _ask(self, method: str, path: str, **more) -> httpx.Response:
-        root = self._served.settings.service_url
-        answer = httpx.request(method, root + path, cookies=self._cookies, trust_env=False, **more)
+    def _ask(self, method: str, path: str, *, session: str = "", **more) -> httpx.Response:
+        url = httpx.URL(self._served.settings.service_url).join(path)
+        with httpx.Client(cookies=self._cookies, trust_env=False) as client:
+            if session:
+                client.cookies.set("jupyterhub-session-id", session)
+            answer = client.request(method, url, **more)
         self._served.note(answer)
         return answer
 
@@ -117,7 +122,7 @@ def test_a_token_opens_it_not_and_a_script_or_frame_neither(served):
 def test_below_its_address_the_same_is_decided_as_with_a_token(served, archive):
     at = opened(served)
     (name, *_) = httpx.get(f"{archive.orthanc.url}/instances").json()
-    for path in ("system", f"instances/{name}/tags", "patients?expand&limit=1", "app/explorer.html"):
+    for path in ("system", f"instances/{name}/tags", "patients?expand&since=0&limit=1", "app/explorer.html"):
         answer = served.client.get(f"{at}/{path}")
         assert answer.status_code == 200
         assert answer.content == httpx.get(f"{archive.orthanc.url}/{path}").content
@@ -173,6 +178,57 @@ def test_its_answers_have_no_origin_and_stay_nowhere(served):
         answer = served.client.get(f"{at}/system", headers=headers)
         assert answer.status_code == 403
         assert "access-control-allow-origin" not in answer.headers
+
+
+AS_A_PAGE = (
+    {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Sec-Fetch-Site": "none"},
+    {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"},  # by plain http browsers say no more
+)
+
+
+@pytest.mark.parametrize("headers", AS_A_PAGE, ids=["https", "http"])
+def test_as_a_page_it_opens_in_the_browser_that_it_was_made_in_and_in_no_other(served, headers):
+    at = opened(served)
+    page = f"{at}/app/explorer.html"
+    assert Person(served, "olga").get(page, headers=headers).status_code == 200
+    for somebody in ("rita", None):
+        asked = (Person(served, somebody).get if somebody else served.client.get)(page, headers=headers)
+        made_up = served.client.get(f"{at[:-43]}{'x' * 43}/app/explorer.html", headers=headers)
+        assert asked.status_code == made_up.status_code == 404
+        assert without_nonce(asked.text) == without_nonce(made_up.text)
+        (line,) = lines_of(served, asked)
+        assert (line["user"], line["decision"]) == (somebody, "denied")
+        assert line["via"]
+        assert line["why"] == ["The address of Orthanc Explorer was made in another browser."]
+    # Her own other browser, in which she signed in at the Hub by herself, is another one, too.
+    assert Person(served, "olga").get(page, headers=headers, session="another").status_code == 404
+    # What the page loads comes without a cookie.
+    assert served.client.get(f"{at}/system", headers={"Sec-Fetch-Mode": "no-cors"}).status_code == 200
+
+
+def without_nonce(page: str) -> str:
+    return re.sub(r'nonce="[^"]+"', "", page)
+
+
+def test_no_answer_has_an_origin_whatever_comes_of_the_request(served, archive):
+    at = opened(served)
+    made_up = f"{at[:-43]}{'x' * 43}"
+    found = set()
+    for method, url, headers in (
+        ("GET", f"{made_up}/system", {}),
+        ("GET", f"{at}/statistics", {}),
+        ("GET", f"{at}/x/%2e%2e/system", {}),
+        ("GET", f"{at}/system", {"Origin": "https://elsewhere.example"}),
+        ("GET", f"{at}/system", AS_A_PAGE[0]),
+        ("GET", f"{at}/instances/none/tags", {}),
+        ("PATCH", f"{at}/system", {}),
+    ):
+        answer = served.client.request(method, url, headers=headers)
+        assert answer.headers["content-security-policy"].startswith("sandbox"), answer.text
+        assert "allow-same-origin" not in answer.headers["content-security-policy"]
+        assert answer.headers["x-frame-options"] == "DENY"
+        found.add(answer.status_code)
+    assert found == {400, 403, 404, 405}
 
 
 def test_it_is_no_viewers_address_and_a_viewers_is_none_of_these(served, archive):
@@ -242,6 +298,104 @@ def test_where_a_profile_asks_for_a_reason_a_page_asks_first(served):
     assert used.status_code == 200
     (line,) = lines_of(served, used)
     assert (line["user"], line["reason"]) == ("rita", "study 17")
+
+
+# ---- every operation of the file, at a real Hub, asked by those for whom it is not
+
+OPERATIONS = {
+    operation["operationId"]: (method.upper(), path)
+    for path, item in yaml.safe_load((files("rpacs_hub.gateway") / "openapi.yaml").read_text())["paths"].items()
+    for method, operation in item.items()
+    if method not in ("parameters", "servers") and operation.get("tags") == ["explorer"]
+}
+BELOW = {
+    "explorerGet": "patients",
+    "explorerPost": "tools/find",
+    "explorerPut": "patients/x",
+    "explorerDelete": "patients",
+}
+ANSWERS = {"openExplorer": (302, 404), "openExplorerWithReason": (403, 403), "explorerOffered": (302, 200)}
+"""Of those that a cookie opens: what nobody is told, and what somebody with other profiles is told."""
+
+
+@pytest.fixture(scope="module")
+def cookies(real_hub) -> dict[str, str]:
+    """What the browsers of people send who signed in."""
+    found = {}
+    for name in ("petra", "olga", "clara", "boss"):
+        with signed_in(real_hub, name) as browser:
+            browser.get("services/pacs/explorer-offered")
+            found[name] = "; ".join(f"{one.name}={one.value}" for one in browser.cookies.jar if one.path != "/hub/")
+    return found
+
+
+@pytest.fixture(scope="module")
+def petras(real_hub, cookies) -> str:
+    """petra's address, without a slash at its end."""
+    answer = httpx.get(f"{real_hub.url}services/pacs/explorer", headers={"Cookie": cookies["petra"]})
+    return real_hub.url.rstrip("/") + answer.headers["location"].removesuffix("/app/explorer.html")
+
+
+def test_every_operation_of_the_file_is_asked_here():
+    assert set(OPERATIONS) == {*BELOW, *ANSWERS}
+
+
+@pytest.mark.parametrize("operation", ANSWERS)
+def test_without_a_session_or_profile_nothing_is_opened(real_hub, cookies, operation):
+    method, path = OPERATIONS[operation]
+    nobodys, others = ANSWERS[operation]
+
+    def ask(**headers: str) -> httpx.Response:
+        form = {"reason": "study 17"} if method == "POST" else None
+        return httpx.request(method, f"{real_hub.url}services/pacs{path}", headers=headers, data=form)
+
+    for token in (notebook_token(real_hub, "boss"), make_token(real_hub, "petra")[0], "made-up-0123456789"):
+        assert ask(Authorization=f"token {token}", Cookie=cookies["petra"]).status_code == 401
+    held = cookies["petra"]
+    for headers in ({}, {"X-Forwarded-User": "petra"}, {"Cookie": held[:-2] + "xx"}, {"Cookie": "rpacs-session=petra"}):
+        answer = ask(**headers)
+        assert answer.status_code == nobodys
+        assert "petra" not in answer.text
+        if nobodys == 302:
+            assert answer.headers["location"].startswith("/hub/api/oauth2/authorize?client_id=service-pacs&")
+    for name in ("clara", "boss"):
+        answer = ask(Cookie=cookies[name])
+        assert answer.status_code == others
+        assert "location" not in answer.headers
+        assert answer.status_code != 200 or answer.json() == {"offered": False}
+
+
+@pytest.mark.parametrize("operation", BELOW)
+def test_another_persons_address_looks_like_one_that_there_is_not(real_hub, cookies, petras, operation):
+    method, _ = OPERATIONS[operation]
+    made_up = f"{petras[:-43]}{'x' * 43}"
+
+    def ask(at: str, **headers: str) -> httpx.Response:
+        return httpx.request(method, f"{at}/{BELOW[operation]}", headers={"Sec-Fetch-Mode": "navigate", **headers})
+
+    for cookie in (cookies["olga"], cookies["clara"], cookies["boss"], "", "rpacs-session=petra"):
+        asked, fake = ask(petras, Cookie=cookie), ask(made_up, Cookie=cookie)
+        assert asked.status_code == fake.status_code == 404
+        assert without_nonce(asked.text) == without_nonce(fake.text)
+        assert "P1" not in asked.text
+    tokens = {name: f"token {make_token(real_hub, name)[0]}" for name in ("ada", "olga")}
+    for authorization in tokens.values():
+        assert ask(made_up, Authorization=authorization).status_code == 404
+    # petra herself reaches it in her browser, and there as far as her profile goes.
+    hers = ask(petras, Cookie=cookies["petra"])
+    assert hers.status_code == {"explorerGet": 200, "explorerPost": 400}.get(operation, 404)
+    assert operation != "explorerGet" or set(hers.json()) == set(httpx.get(f"{petras}/patients").json())
+
+
+def test_who_is_removed_from_the_hub_loses_it_at_once(real_hub):
+    with signed_in(real_hub, "quinn") as browser:
+        opened = browser.get("services/pacs/explorer")
+        at = str(opened.url).removesuffix("/app/explorer.html")
+        assert (opened.status_code, httpx.get(f"{at}/system").status_code) == (200, 200)
+        # So does disabling somebody on the administrators' pages.
+        assert real_hub.api("DELETE", "users/quinn").status_code == 204
+        assert httpx.post(f"{at}/tools/find", json={"Level": "Study", "Query": {}}).status_code == 404
+        assert httpx.get(f"{at}/system").status_code == 404
 
 
 # ---- a real Hub and a real browser

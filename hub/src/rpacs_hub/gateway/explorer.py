@@ -17,6 +17,7 @@ from rpacs_hub.gateway._handler import ApiHandler
 from rpacs_hub.gateway.admin import PageHandler
 from rpacs_hub.gateway.admin._page import AdminCall, page
 from rpacs_hub.gateway.api.orthanc import pass_on
+from rpacs_hub.gateway.explorer_addresses import ExplorerAddress
 from rpacs_hub.gateway.sessions import Session
 from rpacs_hub.gateway.viewer_addresses import ViewerAddress
 from rpacs_hub.permissions import Action, Actor, OrthancPath, decide, missing_reason
@@ -112,12 +113,13 @@ class OfferedHandler(OpenHandler):
 
 
 class AddressHandler(PageHandler):
-    """Answers below a secret address. Nobody signs in here: cookies and tokens that come along do not count."""
+    """Answers below a secret address. Nobody signs in here: tokens that come along do not count."""
 
     where = "Images"
+    sandboxed = True  # errors, too: a page of the Hub's host that opened the window could read the address of one
 
     async def answer(self, route: Route | None, event: AuditEvent, path: Mapping[str, str]) -> Reply:
-        """Answer as the API does, and put the answer into a sandbox.
+        """Answer as the API does, in a sandbox in which Orthanc's own scripts run.
 
         Raises
         ------
@@ -138,7 +140,7 @@ class AddressHandler(PageHandler):
 
     def error_answer(self, error: HubError | None) -> Reply:
         """Return a page to who opened it as one, JSON to scripts."""
-        if self.request.headers.get("Sec-Fetch-Mode") == "navigate":
+        if self._is_opened():
             return super().error_answer(error)
         return ApiHandler.error_answer(self, error)
 
@@ -169,15 +171,38 @@ class AddressHandler(PageHandler):
         found = await self.services.explorer_addresses.open(self.path_kwargs["secret"], fresh=fresh)
         if found is None:
             event.why = ["There is no such address of Orthanc Explorer, or it or its session has ended."]
-            raise ApiError(
-                404,
-                "address_invalid",
-                "This address does not exist, or it has ended.",
-                "Open Orthanc Explorer again, from the home page.",
-            )
+            raise _ended()
         address, actor = found
-        event.via, event.reason = str(address.id), event.reason or address.reason
+        event.via = str(address.id)
+        if self._is_opened() and not await self._in_its_browser(address, event):
+            raise _ended()
+        event.reason = event.reason or address.reason
         return actor, None
+
+    def _is_opened(self) -> bool:
+        """Tell whether a browser opens this as a page (or to save it), and not a script or a page as part of it."""
+        headers = self.request.headers
+        mode = headers.get("Sec-Fetch-Mode")
+        if mode is not None:
+            return mode == "navigate"
+        # By plain http browsers do not say. All of them accept HTML first when they open something, and only then.
+        return headers.get("Accept", "").startswith("text/html") and "X-Requested-With" not in headers
+
+    async def _in_its_browser(self, address: ExplorerAddress, event: AuditEvent) -> bool:
+        """Tell whether the browser is the one in which the address was made.
+
+        Cookies come along with what is opened only, not with what a page without an origin loads.
+        """
+        session = await self.services.sessions.signed_in(self, fresh=False)
+        if session is not None and (session.actor.name, session.at_hub) == (
+            address.session.actor.name,
+            address.session.at_hub,
+        ):
+            return True
+        if session is not None:
+            event.user, event.groups = session.actor.name, sorted(session.actor.groups)
+        event.decision, event.why = "denied", ["The address of Orthanc Explorer was made in another browser."]
+        return False
 
     def _place(self) -> str:
         return f"{self.services.settings.service_prefix}explorer/{self.path_kwargs['secret']}"
@@ -205,6 +230,15 @@ class AddressHandler(PageHandler):
         self.set_header("Access-Control-Allow-Headers", "Accept, Content-Type, If-Match, Range, X-Requested-With")
         self.set_header("Access-Control-Max-Age", "600")
         await self.finish()
+
+
+def _ended() -> ApiError:
+    return ApiError(
+        404,
+        "address_invalid",
+        "This address does not exist, or it has ended.",
+        "Open Orthanc Explorer again, from the home page.",
+    )
 
 
 def explorer_handlers() -> list[tuple[str, type[PageHandler], dict[str, Route]]]:

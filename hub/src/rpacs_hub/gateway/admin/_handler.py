@@ -33,10 +33,13 @@ class PageHandler(ApiHandler):
         False for pages of everybody who signed in.
     where
         What the pages belong to, as their heads say.
+    sandboxed
+        True for pages without an origin and without scripts.
     """
 
     admins_only = True
     where = "Administration"
+    sandboxed = False
 
     def initialize(self, services: Services, routes: Mapping[str, Route], navigation: Sequence[NavEntry] = ()) -> None:
         """Take the routes of this address by HTTP method, and the pages that there are."""
@@ -49,11 +52,11 @@ class PageHandler(ApiHandler):
         super().set_default_headers()
         self.nonce = secrets.token_urlsafe(16)
         own = f"'nonce-{self.nonce}'"
-        self.set_header(
-            "Content-Security-Policy",
+        policy = (
             f"default-src 'none'; style-src {own}; script-src {own}; img-src 'self' data:; form-action 'self'; "
-            "base-uri 'none'; frame-ancestors 'none'",
+            "base-uri 'none'; frame-ancestors 'none'"
         )
+        self.set_header("Content-Security-Policy", f"sandbox; {policy}" if self.sandboxed else policy)
         self.set_header("X-Frame-Options", "DENY")
 
     async def answer(self, route: Route | None, event: AuditEvent, path: Mapping[str, str]) -> Reply:

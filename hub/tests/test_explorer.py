@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.resources import files
@@ -418,61 +420,142 @@ def sign_in(chromium: Browser, hub: Hub, name: str) -> tuple[BrowserContext, Pag
     return context, page
 
 
-def test_in_a_browser_it_lists_patients_opens_a_study_and_reaches_nothing_else(real_hub, archive, chromium, tmp_path):
+@pytest.fixture(scope="module")
+def petras_browser(chromium, real_hub) -> Iterator[BrowserContext]:
+    """petra's browser, in which she signed in at the Hub."""
     context, page = sign_in(chromium, real_hub, "petra")
+    page.close()
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(petras_browser, real_hub) -> Iterator[Page]:
+    """Orthanc Explorer in it."""
+    page = petras_browser.new_page()
     page.set_default_timeout(12000)
-    said: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
     page.goto(f"{real_hub.url}services/pacs/explorer")
-    address, secret = page.url, SECRET.search(page.url).group(1)
+    yield page
+    page.close()
+
+
+def below(page: Page) -> str:
+    return page.url.partition("/app/explorer.html")[0]
+
+
+def test_in_a_browser_it_lists_patients_opens_a_study_and_hands_it_out(real_hub, archive, page, tmp_path):
     page.get_by_text("Do lookup").first.wait_for()
     page.get_by_text("All patients", exact=True).first.click()
-    page.get_by_text("P1^Pseudo").first.wait_for()
-    (study, *_) = [
-        each
-        for each in httpx.get(f"{archive.orthanc.url}/studies").json()
-        if httpx.get(f"{archive.orthanc.url}/studies/{each}").json()["MainDicomTags"]["StudyInstanceUID"]
-        == str(archive.ct[0].StudyInstanceUID)
-    ]
-    page.goto(f"{address}#study?uuid={study}")
-    page.get_by_text("Thorax").first.wait_for()
+    shown = page.locator(".ui-page-active")
+    shown.get_by_text("P1^Pseudo").first.click()
+    shown.get_by_text("Chest").first.click()
+    shown.get_by_text("Thorax").first.wait_for()  # the study, with its series
     page.screenshot(path=str(tmp_path / "explorer.png"))
-    below = address.removesuffix("/app/explorer.html")
+    with page.expect_download() as saved:
+        shown.get_by_text("Download ZIP").click()
+    with zipfile.ZipFile(saved.value.path()) as found:
+        names = found.namelist()
+    assert len(names) == sum(
+        image.StudyInstanceUID == archive.ct[0].StudyInstanceUID for image in (*archive.ct, *archive.mr)
+    )
+    shown.get_by_text("Thorax").first.click()
+    shown.get_by_text("Instance: 1").first.wait_for()
+    lines = [json.loads(line) for line in real_hub.audit.read_text().splitlines() if "/explorer/***/" in line]
+    (handed_out,) = (line for line in lines if line["path"].endswith("/archive"))
+    assert (handed_out["user"], handed_out["decision"], handed_out["profiles"]) == (
+        ("petra", "allowed", ["Archive in a browser"])
+    )
+
+
+def test_its_scripts_reach_nothing_else(real_hub, page):
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
 
     def script(code: str) -> str:
         return page.evaluate(f"async () => {{ try {{ return String({code}) }} catch (error) {{ return error.name }} }}")
 
     def status(url: str, **more) -> str:
-        return script(f"await fetch({url!r}).then(answer => answer.status)")
+        return script(f"await fetch({url!r}, {json.dumps(more)}).then(answer => answer.status)")
 
-    assert page.evaluate("self.origin") == "null"
+    assert script("self.origin") == "null"
     assert script("document.cookie") == "SecurityError"
     assert script("localStorage.length") == "SecurityError"
-    assert status(f"{below}/system") == "200"
-    assert status(f"{below}/statistics") == "404"  # her profile denies it
-    for elsewhere in (
+    assert status(f"{below(page)}/system") == "200"
+    assert status(f"{below(page)}/statistics") == "404"  # her profile denies it
+    assert status(f"{below(page)}/instances", method="POST", body="x") == "404"
+    elsewhere = (
         f"{real_hub.url}hub/api/user",
         f"{real_hub.url}hub/home",
         f"{real_hub.base}me",
         f"{real_hub.url}services/pacs/explorer",
         f"{real_hub.url}services/pacs/admin/",
         f"{real_hub.base}health",
-    ):
-        assert status(elsewhere) == "TypeError", elsewhere
-    # Nor can a page that has the Hub's origin learn the address, or read anything there.
-    home = context.new_page()
-    home.goto(f"{real_hub.url}hub/home")
-    for url in (f"{real_hub.url}services/pacs/explorer", f"{below}/system"):
-        assert home.evaluate(f"fetch({url!r}).then(a => a.status)") == 403
-    until(lambda: len([e for e in said if "Content Security Policy" in e]) >= 6, "the browser's own words", 5)
+    )
+    for url in elsewhere:
+        assert status(url) == "TypeError", url
+    assert status(elsewhere[0], method="POST", mode="no-cors", credentials="include") == "TypeError"
+    assert len([text for text in said if "Content Security Policy" in text]) > len(elsewhere)
+    # A form may be sent to its own address only; a window that it opens has no origin either, and cannot be read.
+    form = "Object.assign(document.createElement('form'), {method: 'post', action: %r})"
+    with page.expect_console_message(lambda message: "form-action" in message.text):
+        script(f"document.body.appendChild({form % (real_hub.url + 'hub/logout')}).submit()")
+    with page.expect_popup() as opened:
+        script(f"window.own = window.open({real_hub.url + 'hub/home'!r})")
+    opened.value.wait_for_load_state()
+    assert opened.value.evaluate("self.origin") == "null"
+    assert script("window.own.document.body.innerText") == "SecurityError"
+    # Whoever leaves takes no address along.
+    with page.expect_request(f"{real_hub.url}hub/home") as left:
+        script(f"location.assign({real_hub.url + 'hub/home'!r})")
+    assert "referer" not in left.value.all_headers()
 
-    home.goto(f"{real_hub.url}hub/logout")
-    until(lambda: httpx.get(f"{below}/system").status_code == 404, "the address ended with the session", 20)
-    page.goto(f"{below}/app/explorer.html")
+
+READ_WHERE_IT_IS = """async (url) => {
+    const opened = window.open(url);
+    for (let tries = 0; tries < 300; tries++) {
+        try {
+            if (opened.location.href !== "about:blank") return opened.location.href;
+        } catch (error) {
+            return error.name;
+        }
+        await new Promise((soon) => setTimeout(soon, 20));
+    }
+}"""
+
+
+def test_pages_of_the_hubs_host_do_not_learn_the_address(real_hub, petras_browser, page):
+    home = petras_browser.new_page()
+    home.goto(f"{real_hub.url}hub/home")
+    explorer = f"{real_hub.url}services/pacs/explorer"
+    for url in (explorer, f"{below(page)}/system"):
+        assert home.evaluate("url => fetch(url).then(answer => answer.status)", url) == 403
+    # Nor where an error is shown there.
+    for url in (explorer, f"{below(page)}/statistics"):
+        with home.expect_popup() as opened:
+            assert home.evaluate(READ_WHERE_IT_IS, url) == "SecurityError"
+        opened.value.close()
+    home.close()
+
+
+def test_in_another_persons_browser_it_has_ended(real_hub, chromium, page):
+    context, olgas = sign_in(chromium, real_hub, "olga")
+    answer = olgas.goto(page.url)
+    assert answer.status == 404
+    assert "Open Orthanc Explorer again" in olgas.inner_text("main")
+    assert olgas.evaluate("self.origin") == "null"
+    context.close()
+
+
+def test_signing_out_ends_it_and_leaves_the_address_nowhere(real_hub, chromium):
+    context, page = sign_in(chromium, real_hub, "petra")
+    page.goto(f"{real_hub.url}services/pacs/explorer")
+    at, secret = below(page), SECRET.search(page.url).group(1)
+    assert httpx.get(f"{at}/system").status_code == 200
+    context.new_page().goto(f"{real_hub.url}hub/logout")
+    until(lambda: httpx.get(f"{at}/system").status_code == 404, "the address ended with the session", 20)
+    page.goto(f"{at}/app/explorer.html")
     assert "Open Orthanc Explorer again" in page.inner_text("main")
-    lines = real_hub.audit.read_text() + real_hub.log.read_text()
-    assert secret not in lines
-    assert "/services/pacs/explorer/***/app/explorer.html" in lines
+    assert secret not in real_hub.audit.read_text() + real_hub.log.read_text()
     context.close()
 
 

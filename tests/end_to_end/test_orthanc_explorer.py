@@ -9,7 +9,10 @@ import re
 def test_an_administrator_opens_it_from_her_home_page_and_finds_what_was_sent(stack, studies, research, person):
     admin = person("admin")
     page = admin.page
-    page.get_by_role("link", name="Open Orthanc Explorer").click()
+    card = page.get_by_role("link", name="Open Orthanc Explorer")
+    card.wait_for()
+    admin.shoot("home-with-orthanc-explorer")
+    card.click()
     page.wait_for_url(re.compile(r"/services/pacs/explorer/[\w-]{43}/app/explorer\.html"))
     secret = page.url.split("/")[-3]
     page.get_by_text("All patients", exact=True).first.click()

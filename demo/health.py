@@ -125,16 +125,18 @@ def indexer(admin_url: str) -> str:
     with psycopg.connect(admin_url, connect_timeout=3) as connection:
         row = connection.execute(
             """
-            SELECT extract(epoch FROM now() - seen_at)::float, newest - position,
+            SELECT extract(epoch FROM now() - seen_at)::float, trouble, newest - position,
                    (SELECT count(*) FROM pacs.instance), (SELECT count(*) FROM pacs.unreadable)
             FROM pacs.feed
             """
         ).fetchone()
     if row is None or row[0] is None:
         raise Unwell("has not begun")
-    silent, behind, indexed, unreadable = row
+    silent, trouble, behind, indexed, unreadable = row
     if silent > 60:
         raise Unwell(f"silent for {silent:.0f} s")
+    if trouble:
+        raise Unwell(f"pauses: {trouble}")
     line = f"{indexed} instances"
     if behind > 0:
         line += f", {behind} changes to go"

@@ -130,15 +130,23 @@ def test_it_catches_up_after_orthanc_was_away(settings, orthanc_factory, base, q
     research = orthanc_factory("away")
     settings = IndexerSettings(base.indexer, research.url, poll=0.05, reconcile=3600, verify=3600)
     first, second = image(), image()
+
+    def trouble() -> str | None:
+        return read_status(base.indexer)["trouble"]
+
     with indexing(settings):
         research.upload(as_bytes(first))
         until(lambda: uids(query) == names([first]), "the first image")
         research.kill()
         until(lambda: "indexing pauses" in caplog.text, "the outage in the log")
+        until(lambda: trouble() is not None, "the outage in the status")
+        assert trouble().startswith("The research Orthanc does not answer")
+        assert read_status(base.indexer)["running"]
         research.start()
         research.upload(as_bytes(second))
         until(lambda: uids(query) == names([first, second]), "the second image")
         until(lambda: "indexing goes on" in caplog.text, "the recovery in the log")
+        until(lambda: trouble() is None, "the recovery in the status")
     lines = "\n".join(record.getMessage() for record in caplog.records if record.name.startswith("rpacs_hub"))
     assert lines.count("indexing pauses") == 1
     assert lines.count("indexing goes on") == 1

@@ -316,14 +316,14 @@ class _Leaves:
     async def _blocks(self, found: dict[Condition, _Found]) -> dict[Condition, str]:
         """Return the blocks where each condition may hold, as text, for conditions where these are few."""
         values = Parameters()
-        # A block has but one of the contents that meet a condition, so their frequencies add up.
         tried = [
             (one, [*what.ids, -self._paths[_path(one)].path_id])
             for one, what in found.items()
-            if what.ids is not None
-            and not what.inverted
-            and sum(self._usual.get(content, 0) for content in what.ids) <= _MOST_BLOCKS
-        ][:_MOST_NARROWED]
+            if what.ids is not None and not what.inverted
+        ]
+        # A block has but one of the contents that meet a condition, or varies, so their frequencies add up.
+        tried = [one for one in tried if sum(self._usual.get(content, 0) for content in one[1]) <= _MOST_BLOCKS]
+        del tried[_MOST_NARROWED:]
         if not tried:
             return {}
         selects = [

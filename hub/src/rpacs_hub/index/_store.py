@@ -420,13 +420,20 @@ class Store:
                 await self._connection.execute("UPDATE pacs.feed SET sweeps = sweeps + 1")
         return gone
 
-    async def note(self, *, newest: int | None = None, reconciled: bool = False, verified: bool = False) -> None:
-        """Leave a sign of life, for `status`."""
+    async def note(
+        self,
+        *,
+        newest: int | None = None,
+        reconciled: bool = False,
+        verified: bool = False,
+        trouble: str | None = None,
+    ) -> None:
+        """Leave a sign of life, for `status`, and why the indexing pauses; nothing = it does not."""
         await self._connection.execute(
-            "UPDATE pacs.feed SET seen_at = now(), newest = coalesce(%s, newest), "
+            "UPDATE pacs.feed SET seen_at = now(), newest = coalesce(%s, newest), trouble = %s, "
             "reconciled_at = CASE WHEN %s THEN now() ELSE reconciled_at END, "
             "verified_at = CASE WHEN %s THEN now() ELSE verified_at END",
-            (newest, reconciled, verified),
+            (newest, trouble, reconciled, verified),
         )
 
     async def rewind(self) -> None:

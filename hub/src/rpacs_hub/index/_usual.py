@@ -16,6 +16,7 @@ SELECT u.content, u.part * c.reltuples
 FROM pg_catalog.pg_class c, pg_catalog.pg_stats s,
     LATERAL unnest(s.most_common_elems::text::int[], s.most_common_elem_freqs) u (content, part)
 WHERE c.oid = 'pacs.block'::regclass AND s.schemaname = 'pacs' AND s.tablename = 'block' AND s.attname = 'vals'
+    AND u.content IS NOT NULL
 """
 
 

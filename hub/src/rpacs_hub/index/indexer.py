@@ -219,6 +219,7 @@ class Indexer:
                     await self._wait(self.settings.poll)
             except OrthancError as error:
                 self._note_down("the research Orthanc does not answer", error.message)
+                await store.note(trouble=error.message)
                 # What happened to Orthanc while it was away is unknown: compare when it is back.
                 next_verify, replaced = 0.0, True
                 await self._wait(_SOON)

@@ -156,6 +156,7 @@ CREATE TABLE IF NOT EXISTS pacs.feed (
     seen_at       timestamptz
 );
 ALTER TABLE pacs.feed ADD COLUMN IF NOT EXISTS sweeps bigint NOT NULL DEFAULT 0;
+ALTER TABLE pacs.feed ADD COLUMN IF NOT EXISTS trouble text;
 INSERT INTO pacs.feed DEFAULT VALUES ON CONFLICT DO NOTHING;
 -- What a rebuild still has to read: whoever rebuilds takes a part, and it is gone when the part is written.
 CREATE TABLE IF NOT EXISTS pacs.rebuild_part (

@@ -15,7 +15,7 @@ _STATUS = """
 SELECT (SELECT count(*) FROM pacs.patient) AS patients, (SELECT count(*) FROM pacs.study) AS studies,
        (SELECT count(*) FROM pacs.series) AS series, (SELECT coalesce(sum(n), 0) FROM pacs.block)::bigint AS instances,
        (SELECT count(*) FROM pacs.unreadable) AS unreadable,
-       position, greatest(newest - position, 0) AS behind, moved_at, reconciled_at, verified_at, seen_at,
+       position, greatest(newest - position, 0) AS behind, moved_at, reconciled_at, verified_at, seen_at, trouble,
        coalesce(seen_at > now() - interval '15 seconds', false) AS running
 FROM pacs.feed
 """
@@ -33,7 +33,8 @@ def read_status(database_url: str) -> dict[str, Any]:
     -------
     dict
         Among others ``instances``, ``unreadable`` (with ``reasons``: reason -> count), ``behind`` (changes not yet
-        looked at), ``running`` (whether an indexer gave a sign of life within 15 s) and times (UTC).
+        looked at), ``running`` (whether an indexer gave a sign of life within 15 s), ``trouble`` (why it
+        pauses; None if it does not) and times (UTC).
 
     Raises
     ------

@@ -71,6 +71,8 @@ def _indexer(index: dict[str, Any]) -> Part:
         return Part("Index", None, "not known while the database does not answer")
     if not index["running"]:
         return Part("Index", False, "the indexer gives no sign of life: new images do not show")
+    if index["trouble"]:
+        return Part("Index", False, f"pauses: {index['trouble']}")
     if index["behind"]:
         return Part("Index", True, f"follows the archive, {index['behind']} changes behind")
     return Part("Index", True, "up to date")

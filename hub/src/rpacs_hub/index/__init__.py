@@ -20,9 +20,10 @@ operators and tests may look at.
 """
 
 from rpacs_hub.index._columns import DEFAULT_COLUMNS, DEFAULT_SORT, Level, SortKey, parse_level
+from rpacs_hub.index.answers import MAX_COLUMNS, MAX_LIMIT, Entity, IndexedInstance, Page, Search
 from rpacs_hub.index.facets import MAX_FACETS, Facets, find_facets
 from rpacs_hub.index.indexer import Indexer, Progress
-from rpacs_hub.index.search import MAX_COLUMNS, MAX_LIMIT, Entity, Index, IndexedInstance, Page, Search
+from rpacs_hub.index.search import Index
 from rpacs_hub.index.status import read_status
 from rpacs_hub.index.visible import Overlap, Seen, Visible
 

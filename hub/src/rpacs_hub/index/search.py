@@ -6,24 +6,19 @@ user may see. What may be seen is part of every statement here, so that nothing 
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import psycopg
 import psycopg_pool
 
 import dicom_query
 from dicom_query import TextPattern
-from rpacs_hub.errors import DatabaseUnavailable, SearchRefused, SearchTooSlow
+from rpacs_hub.errors import DatabaseUnavailable, SearchRefused
 from rpacs_hub.index._columns import (
     COUNTED,
     DEFAULT_COLUMNS,
     DEFAULT_SORT,
     Level,
-    SortKey,
     check_columns,
     is_numeric,
     tag_of,
@@ -43,109 +38,17 @@ from rpacs_hub.index._page import (
     walk_order,
 )
 from rpacs_hub.index._parts import Parameters, array_text
+from rpacs_hub.index._reading import reading
 from rpacs_hub.index._recent import RecentBlocks
 from rpacs_hub.index._rows import read_blocks, read_rows
 from rpacs_hub.index._usual import UsualContents
 from rpacs_hub.index._values import shown_value, values_statement
+from rpacs_hub.index.answers import MAX_COLUMNS, MAX_LIMIT, Entity, IndexedInstance, Page, Search
 from rpacs_hub.index.visible import Overlap, Seen, Visible
 
-__all__ = ["MAX_COLUMNS", "MAX_LIMIT", "Entity", "Index", "IndexedInstance", "Page", "Search"]
-
-MAX_LIMIT = 1000
-"""The most rows of one page."""
-
-MAX_COLUMNS = 60
-"""The most columns of one search."""
+__all__ = ["Index"]
 
 _MAX_SORT = 8
-
-_SETTINGS = (
-    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = {:d}; "
-    "SET LOCAL jit = off; SET LOCAL work_mem = '64MB'; SET LOCAL search_path = pacs, public"
-)
-"""In one statement, for each takes a round trip. The transaction ends when the pool gets its connection back."""
-
-
-@dataclass(frozen=True)
-class Search:
-    """What is searched for.
-
-    Attributes
-    ----------
-    query
-        Parsed query; None = everything.
-    level
-        What a row stands for.
-    columns, sort
-        Keywords; None = the level's own, see `DEFAULT_COLUMNS` and `DEFAULT_SORT`.
-    limit
-        Rows of a page, 0 to `MAX_LIMIT`.
-    cursor
-        `Page.next` of the page before.
-    """
-
-    query: dicom_query.Node | None
-    level: Level
-    columns: tuple[str, ...] | None = None
-    sort: tuple[SortKey, ...] | None = None
-    limit: int = 100
-    cursor: str | None = None
-
-
-@dataclass(frozen=True)
-class Page:
-    """One page of a result.
-
-    Attributes
-    ----------
-    rows
-        Keyword -> value; None where the file has no such element.
-    total
-        Rows of the whole result, exact.
-    next
-        Cursor of the next page; None at the end.
-    """
-
-    level: Level
-    columns: tuple[str, ...]
-    rows: list[dict[str, Any]]
-    total: int
-    next: str | None
-
-
-@dataclass(frozen=True)
-class Entity:
-    """A patient, study, series or instance by its identifier."""
-
-    level: Level
-    uid: str
-
-
-@dataclass(frozen=True)
-class IndexedInstance:
-    """An instance of the index.
-
-    Attributes
-    ----------
-    orthanc_id, file_uuid
-        Where its file is, and the identity of that content.
-    patient_id, study_uid, series_uid, sop_uid
-        PatientID, StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID.
-    bytes
-        Length of the file.
-    document
-        `dicom_query.index_document`; empty where it was not asked for.
-    """
-
-    orthanc_id: str
-    file_uuid: str
-    patient_id: str
-    study_uid: str
-    series_uid: str
-    sop_uid: str
-    bytes: int
-    document: Mapping[str, Any] = field(default_factory=dict, repr=False)
-
 
 _INSTANCES = (
     "SELECT i.orthanc_id, i.file_uuid, p.patient_id, t.study_uid, s.series_uid, i.sop_uid, i.bytes, i.block_pk, i.ord "
@@ -208,7 +111,7 @@ class Index:
         numeric = [is_numeric(key.column) or is_count(level, key.column) for key in sort]
         after = decode_cursor(search.cursor, digest, numeric) if search.cursor else None
         counted = [column for column in columns if column in COUNTED[level]]
-        async with self._reading() as connection:
+        async with reading(self._pool, self._timeout) as connection:
             from_files = [column for column in columns if column not in counted]
             shown = [f"{tag_of(column):08X}" for column in from_files]
             compiled = await self._compile(connection, search.query, visible, sort_paths(level, sort), also=shown)
@@ -243,7 +146,7 @@ class Index:
         SearchRefused, SearchTooSlow, DatabaseUnavailable
             As `search`.
         """
-        async with self._reading() as connection:
+        async with reading(self._pool, self._timeout) as connection:
             compiled = await self._compile(connection, query, visible)
             return (await _summarise(connection, compiled, level))[0]
 
@@ -276,7 +179,7 @@ class Index:
             As `search`.
         """
         path, numeric = f"{tag_of(keyword):08X}", is_numeric(keyword)
-        async with self._reading() as connection:
+        async with reading(self._pool, self._timeout) as connection:
             paths = [path, *([SOP_PATHS[path]] if path in SOP_PATHS else [])]
             compiled = await self._compile(connection, query, visible, paths)
             statement = values_statement(
@@ -309,7 +212,7 @@ class Index:
             As `search`; the time limit is that of one search.
         """
         found: dict[Visible, Seen] = {}
-        async with self._reading() as connection:
+        async with reading(self._pool, self._timeout) as connection:
             for visible in (before, after, before | after):
                 if visible not in found:
                     compiled = await self._compile(connection, query, visible)
@@ -324,7 +227,7 @@ class Index:
 
         This is the one reading method without a permission condition: it returns the document that `decide` judges.
         """
-        async with self._reading() as connection:
+        async with reading(self._pool, self._timeout) as connection:
             statement = _INSTANCES.format(
                 "(SELECT b.*, NULL::int[] AS hits FROM pacs.block b)", "i.sop_uid = %s LIMIT 20"
             )
@@ -376,7 +279,7 @@ class Index:
         SearchTooSlow, DatabaseUnavailable
             As `search`.
         """
-        async with self._reading() as connection:
+        async with reading(self._pool, self._timeout) as connection:
             compiled = await self._compile(
                 connection, query if entities is None and level is Level.INSTANCE else None, visible
             )
@@ -407,7 +310,7 @@ class Index:
         SearchTooSlow, DatabaseUnavailable
             As `search`.
         """
-        async with self._reading() as connection:
+        async with reading(self._pool, self._timeout) as connection:
             compiled = await self._compile(connection, None, visible)
             asked = compiled.parameters.add([pack_id(orthanc_id) for orthanc_id in orthanc_ids])
             named = f"SELECT block_pk FROM pacs.instance WHERE orthanc_id = ANY({asked}::bytea[])"  # noqa: S608
@@ -441,35 +344,6 @@ class Index:
     ) -> Compiled:
         usual = await self._usual.read(connection)
         return await compile_query(connection, query, visible, usual, extra_paths, also)
-
-    @contextlib.asynccontextmanager
-    async def _reading(self) -> AsyncIterator[Any]:
-        """Give a connection in a read-only transaction that sees one state and has a time limit."""
-        too_slow = SearchTooSlow(
-            f"The search took longer than {self._timeout:g} s and was stopped.",
-            "Add a condition that fewer images meet, such as a Modality or a StudyDate.",
-        )
-        try:
-            async with self._pool.connection() as connection:
-                await connection.execute(_SETTINGS.format(max(1, int(self._timeout * 1000))).encode())
-                # Each statement has the time limit of the server; all together have it here.
-                async with asyncio.timeout(self._timeout):
-                    yield connection
-        except (psycopg.errors.QueryCanceled, TimeoutError) as error:
-            raise too_slow from error
-        except (psycopg.errors.StatementTooComplex, psycopg.errors.ProgramLimitExceeded) as error:
-            raise SearchRefused(
-                "query_too_large", "The query is too large for the database.", "Ask for a part at a time."
-            ) from error
-        except (
-            psycopg.errors.UndefinedTable,
-            psycopg.errors.UndefinedColumn,
-            psycopg.errors.UndefinedFunction,
-            psycopg.errors.InvalidSchemaName,
-        ) as error:
-            raise DatabaseUnavailable("There is no index yet.", "Start `rpacs-hub index run`.") from error
-        except (psycopg.OperationalError, psycopg_pool.PoolTimeout) as error:
-            raise DatabaseUnavailable("The database does not answer.", "Try again in a minute.") from error
 
 
 async def _summarise(connection: Any, compiled: Compiled, level: Level) -> tuple[int, list[int] | None]:

@@ -105,6 +105,7 @@ c.Spawner.consecutive_failure_limit = 0  # one person's broken home must not sto
 # The templates take the style sheet and the scripts of `static/` into the page: one request, and nothing gets stale.
 c.JupyterHub.template_paths = [str(here / "templates"), str(here / "static")]
 c.JupyterHub.template_vars = {
+    "admin_group": settings.admin_group,
     "admin_url": f"{settings.gateway_public_url}admin/",
     "explorer_url": f"{settings.gateway_public_url}explorer",
     "browse_path": BROWSE_PATH,

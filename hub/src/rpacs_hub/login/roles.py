@@ -29,13 +29,14 @@ def roles(admin_group: str, *, culler: bool = False) -> list[dict[str, Any]]:
         ``user``: themselves, and the gateway.
         ``gateway``: the gateway's own token tells it in which groups the owner of a personal viewer address is.
         ``idle-culler``: see which servers run and since when nobody used them, and stop them.
-        ``pacs-admin``: see who is there, start, stop and remove servers and users.
+        ``pacs-admin``: see who is there, stop servers and remove users.
 
     Notes
     -----
     Administrators do not get JupyterHub's own `admin` flag. It would let them open a researcher's server, make tokens
     in their name and read their stored session: everything that they did there would stand in the audit under the
-    researcher's name.
+    researcher's name. Nor do they get JupyterHub's own page for administrators (`admin-ui`): what is done there leaves
+    no line in the audit. The gateway's pages do all of it and write it down.
     """
     gateway = f"access:services!service={SERVICE_NAME}"
     idle = {
@@ -68,11 +69,11 @@ def roles(admin_group: str, *, culler: bool = False) -> list[dict[str, Any]]:
             "name": "pacs-admin",
             "description": "Administrators of the research PACS: see everybody, act as nobody",
             "scopes": [
-                "admin-ui",
                 "list:users",
                 "read:users",
                 "delete:users",
-                "servers",
+                "read:servers",
+                "delete:servers",
                 "list:groups",
                 "read:groups",
                 "list:services",

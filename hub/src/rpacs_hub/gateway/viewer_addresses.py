@@ -6,35 +6,33 @@ perhaps only some studies of it, reads only, and ends by itself.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import re
 import secrets
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg
 import psycopg_pool
 
-from rpacs_hub.errors import DatabaseUnavailable
+from rpacs_hub._own_tables import OwnTables
 from rpacs_hub.gateway._exchange import ApiError
 
-__all__ = ["DDL", "MAX_STUDIES", "ViewerAddress", "ViewerAddresses", "without_token"]
+__all__ = ["MAX_STUDIES", "ViewerAddress", "ViewerAddresses", "without_token"]
 
 MAX_STUDIES = 100
 """Studies that one address can be limited to."""
 
 _MOST_OPEN = 20
 _MOST_AN_HOUR = 60
-_DDL_LOCK = 0x7061_6376
+_LOCK = 0x7669_6577
 _KEPT = timedelta(days=7)
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 _IN_PATH = re.compile(r"(/(?:view|explorer)/)[^/]*")
 
-DDL = """
+_TABLE = """
 CREATE TABLE IF NOT EXISTS gateway.viewer_address (
     address_id uuid PRIMARY KEY,
     token_hash bytea NOT NULL UNIQUE,
@@ -103,8 +101,7 @@ class ViewerAddresses:
     """
 
     def __init__(self, pool: psycopg_pool.AsyncConnectionPool[Any]):
-        self._pool = pool
-        self._prepared = False
+        self._tables = OwnTables(pool, _TABLE, _LOCK)
 
     async def create(
         self, user: str, studies: Sequence[str] | None, minutes: float, reason: str | None
@@ -128,9 +125,9 @@ class ViewerAddresses:
             now,
             now + timedelta(minutes=minutes),
         )
-        async with self._connection() as connection, connection.transaction():
+        async with self._tables.connection() as connection, connection.transaction():
             # One at a time for each user, so that two requests cannot pass the limit together.
-            await connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_DDL_LOCK, user))
+            await connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK, user))
             await connection.execute("DELETE FROM gateway.viewer_address WHERE expires < %s", (now - _KEPT,))
             cursor = await connection.execute(
                 "SELECT count(*) FILTER (WHERE revoked IS NULL AND expires > %s), count(*) FILTER (WHERE created > %s) "
@@ -163,7 +160,7 @@ class ViewerAddresses:
 
     async def list(self, user: str) -> list[ViewerAddress]:
         """Return the user's open addresses, newest first."""
-        async with self._connection() as connection:
+        async with self._tables.connection() as connection:
             cursor = await connection.execute(
                 f"SELECT {_COLUMNS} FROM gateway.viewer_address "  # noqa: S608 - names are ours
                 'WHERE "user" = %s AND revoked IS NULL AND expires > %s ORDER BY created DESC'.encode(),
@@ -178,7 +175,7 @@ class ViewerAddresses:
         except ValueError:
             return None
         now = datetime.now(UTC)
-        async with self._connection() as connection:
+        async with self._tables.connection() as connection:
             cursor = await connection.execute(
                 'UPDATE gateway.viewer_address SET revoked = %s WHERE address_id = %s AND "user" = %s '  # noqa: S608
                 f"AND revoked IS NULL AND expires > %s RETURNING {_COLUMNS}".encode(),
@@ -190,7 +187,7 @@ class ViewerAddresses:
     async def revoke_all(self, user: str) -> int:
         """Close every open address of a user's at once, and return how many there were."""
         now = datetime.now(UTC)
-        async with self._connection() as connection:
+        async with self._tables.connection() as connection:
             cursor = await connection.execute(
                 'UPDATE gateway.viewer_address SET revoked = %s WHERE "user" = %s AND revoked IS NULL AND expires > %s',
                 (now, user, now),
@@ -202,7 +199,7 @@ class ViewerAddresses:
         if not _TOKEN.fullmatch(token):
             return None
         now = datetime.now(UTC)
-        async with self._connection() as connection:
+        async with self._tables.connection() as connection:
             cursor = await connection.execute(
                 f"SELECT {_COLUMNS} FROM gateway.viewer_address "  # noqa: S608 - names are ours
                 "WHERE token_hash = %s AND revoked IS NULL AND expires > %s".encode(),
@@ -218,19 +215,6 @@ class ViewerAddresses:
                     "UPDATE gateway.viewer_address SET last_used = %s WHERE address_id = %s", (now, address.id)
                 )
         return address
-
-    @contextlib.asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Any]:
-        try:
-            async with self._pool.connection() as connection:
-                if not self._prepared:
-                    async with connection.transaction():
-                        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_DDL_LOCK,))
-                        await connection.execute(DDL)
-                    self._prepared = True
-                yield connection
-        except (psycopg.OperationalError, psycopg_pool.PoolTimeout) as error:
-            raise DatabaseUnavailable("The database does not answer.", "Try again in a minute.") from error
 
 
 def _hash(token: str) -> bytes:

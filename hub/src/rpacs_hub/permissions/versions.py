@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import psycopg_pool
 
-from rpacs_hub.errors import DatabaseUnavailable
+from rpacs_hub._own_tables import OwnTables
 
 __all__ = ["OUTSIDE", "Version", "Versions", "difference_of"]
 
@@ -73,8 +73,7 @@ class Versions:
     """
 
     def __init__(self, pool: psycopg_pool.AsyncConnectionPool[Any]):
-        self._pool = pool
-        self._prepared = False
+        self._tables = OwnTables(pool, _TABLE, _LOCK)
 
     async def list(self, limit: int = 200) -> Sequence[Version]:
         """Return the newest versions, newest first.
@@ -117,26 +116,13 @@ class Versions:
         DatabaseUnavailable
             The database does not answer.
         """
-        async with self._connection() as connection, connection.transaction():
+        async with self._tables.connection() as connection, connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
             yield Adding(connection)
 
     async def _select(self, condition: str, value: Any) -> Sequence[Version]:
-        async with self._connection() as connection:
+        async with self._tables.connection() as connection:
             return await _select(connection, condition, value)
-
-    @contextlib.asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Any]:
-        try:
-            async with self._pool.connection() as connection:
-                if not self._prepared:
-                    async with connection.transaction():
-                        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-                        await connection.execute(_TABLE)
-                    self._prepared = True
-                yield connection
-        except (psycopg.OperationalError, psycopg_pool.PoolTimeout) as error:
-            raise DatabaseUnavailable("The database does not answer.", "Try again in a minute.") from error
 
 
 class Adding:

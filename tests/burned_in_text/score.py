@@ -19,7 +19,7 @@ from deid_service.pixels.display import Appearance, views
 from deid_service.pixels.frames import FrameReader, open_frames
 from deid_service.pixels.mask import Black
 from deid_service.pixels.ocr import Word, engine
-from deid_service.pixels.ocr.search import Frames, find_text, second_look
+from deid_service.pixels.ocr.search import FrameKey, Frames, find_text, second_look
 from deid_service.wire import read
 from tests.burned_in_text.images import Burned, burned
 from tests.burned_in_text.readable import read_by_another
@@ -140,12 +140,13 @@ def clean(reader: Frames, instance: bytes, appearance: Appearance, seeds: Iterab
     """Search, mask and look again, a few times if need be; `reader` may show fewer frames than the instance has."""
     first = find_first(reader, appearance, seeds)
     regions = first
+    without: set[FrameKey] = set()
     for _ in range(LOOKS):
         try:
             masked = Masked(reader, instance, regions)
         except Refused:  # nothing of its palette is dark: the instance goes to quarantine
             return Cleaned(first, first, passed=False)
-        left = second_look(masked, engine("local"), seeds, appearance, regions)
+        left = second_look(masked, engine("local"), seeds, appearance, regions, without)
         if not left:
             return Cleaned(first, regions, passed=True)
         regions |= _regions(left)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
+from pydicom import dcmread
 
 from deid_service.pixels.boxes import Box
+from deid_service.pixels.display import Appearance, views
+from deid_service.pixels.frames import open_frames
 from deid_service.pixels.ocr import Word, engine
 from deid_service.pixels.ocr.engine import is_known
 from deid_service.pixels.ocr.evidence import is_read
 from deid_service.pixels.ocr.grain import lines_in_grain
 from deid_service.pixels.ocr.search import text_in_frame
 from deid_service.pixels.ocr.strokes import strokes_of
+from deid_service.wire import read
 
 _FONT = "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf"
 
@@ -66,10 +73,53 @@ def test_small_letters_stand_out_of_grain(turned: bool) -> None:
     assert all(abs((box.top + box.bottom) / 2 - 206) < 12 for box in lines)
 
 
+def _compressed(picture: np.ndarray, kind: str) -> np.ndarray:
+    options = {"JPEG": {"quality": 50}, "JPEG2000": {"irreversible": True, "quality_layers": [20]}}[kind]
+    file = BytesIO()
+    Image.fromarray(picture).save(file, kind, **options)
+    return np.asarray(Image.open(file))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "JPEG2000"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_faint_letters_stand_out_of_grain_that_was_compressed_with_loss(kind: str, turned: bool) -> None:
+    frame = _written(_grain(7), "GARCIA^WEI", (150, 180), 18, 145)
+    frame = _compressed(np.ascontiguousarray(np.rot90(frame)) if turned else frame, kind)
+    covered = np.zeros(frame.shape, bool)
+    for box in lines_in_grain(frame):
+        covered[box.top : box.bottom + 1, box.left : box.right + 1] = True
+    upright = np.rot90(covered, -1) if turned else covered
+    assert upright[186:195, 155:260].mean() > 0.95
+    assert upright.mean() < 0.25
+
+
+@pytest.mark.parametrize("colour", [(200, 75, 100), (60, 130, 150)])
+def test_letters_as_bright_as_the_grain_stand_out_by_their_colour(colour: tuple[int, int, int]) -> None:
+    image = Image.fromarray(np.repeat(_grain(8)[:, :, np.newaxis], 3, axis=2))
+    ImageDraw.Draw(image).text((150, 180), "Ingrid 1948", colour, font=ImageFont.truetype(_FONT, 14))
+    place = Box(160, 185, 220, 192)
+    assert any(box.meets(place) for box in lines_in_grain(np.asarray(image)))
+    assert lines_in_grain(np.asarray(image), [Box(140, 170, 260, 205)]) == []
+
+
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("spread", [4, 12, 40])
 def test_grain_alone_shows_nothing(seed: int, spread: int) -> None:
-    assert lines_in_grain(_grain(seed, spread=spread)) == []
+    grain = _grain(seed, spread=spread)
+    for frame in (grain, _compressed(grain, "JPEG"), _compressed(grain, "JPEG2000")):
+        assert lines_in_grain(frame) == []
+
+
+@pytest.mark.filterwarnings("ignore")  # pydicom warns of the values in real files
+@pytest.mark.parametrize(
+    "name",
+    ["nm/JPEG-LL.dcm", "us/misc/gdcm-US-ALOKA-16.dcm", "transfer-syntax/pydicom_small/MR_small.dcm", "mg/GH133.dcm"],
+)
+def test_no_real_picture_is_taken_for_grain(shared_data: Path, name: str) -> None:
+    path = shared_data / "dicom" / name
+    reader = open_frames(read(path.read_bytes()))
+    appearance = Appearance.of(dcmread(path, stop_before_pixels=True), reader.decoded_photometric)
+    assert [box for view in views(reader.decode(0), appearance) for box in lines_in_grain(view.image)] == []
 
 
 def test_of_a_picture_nothing_is_said_and_of_an_even_one_neither() -> None:

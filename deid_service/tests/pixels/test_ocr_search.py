@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,19 @@ from PIL import Image, ImageDraw, ImageFont
 
 from deid_service.pixels.boxes import Box, Regions
 from deid_service.pixels.display import Appearance
+from deid_service.pixels.frames import open_frames
 from deid_service.pixels.ocr import Word, engine
 from deid_service.pixels.ocr.evidence import is_text, prepared_seeds
-from deid_service.pixels.ocr.search import _laid, _spans, find_text, second_look, text_in_frame
+from deid_service.pixels.ocr.search import (
+    FrameKey,
+    _laid,
+    _looks_like,
+    _spans,
+    find_text,
+    second_look,
+    text_in_frame,
+)
+from deid_service.wire import read
 
 _FONT = "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf"
 
@@ -109,9 +120,51 @@ def test_a_banner_that_is_missed_in_one_frame_is_masked_there_as_in_the_others()
     gone = np.clip(noise.integers(0, 30, (240, 320)), 0, 255).astype(np.uint8)
     gone[-20:, -20:] = 200
     found = find_text(Stack([*frames, gone]), Forgetful())
-    assert {index: any("NGUYEN" in word.text for word in words) for index, words in found.items()} == dict.fromkeys(
-        range(5), True
-    )
+    assert {index for index, words in found.items() if any("NGUYEN" in word.text for word in words)} == set(range(5))
+
+
+# Places of a moving heart, from which a film of 30 frames was taken for text; and letters that it shows throughout.
+SPECKLE = [Box(173, 46, 200, 56), Box(132, 48, 140, 68)]
+LETTERS = [Box(121, 226, 172, 239), Box(0, 0, 46, 16)]
+
+
+def test_in_a_film_in_colour_only_letters_look_the_same_throughout(shared_data: Path) -> None:
+    path = shared_data / "dicom" / "transfer-syntax" / "pydicom_small" / "examples_ybr_color.dcm"
+    reader = open_frames(read(path.read_bytes()))
+    frames = [reader.decode(index) for index in range(reader.number)]
+    assert len(frames) == 30
+    for boxes, least, most in ((SPECKLE, 1, 9), (LETTERS, 30, 30)):
+        for box in boxes:
+            pieces = [frame[box.top : box.bottom + 1, box.left : box.right + 1] for frame in frames]
+            assert least <= sum(_looks_like(pieces[10], piece) for piece in pieces) <= most
+
+
+class Blind:
+    """Counts how often it was asked to look, and sees nothing."""
+
+    name = "blind"
+    largest_side = 1536
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def find(self, image: NDArray[np.uint8], known: Sequence[Box] = ()) -> list[Word]:
+        self.asked += bool(image.size) or len(known)
+        return []
+
+
+def test_a_frame_in_which_nothing_was_left_is_not_read_again_until_more_of_it_is_black() -> None:
+    stack = Stack([_frame((10, 10 + 20 * index, "ECHO", 16)) for index in range(3)])
+    clean: set[FrameKey] = set()
+    first, again, masked = Blind(), Blind(), Blind()
+    assert second_look(stack, first, clean=clean) == {}
+    assert len(clean) == 3
+    assert second_look(stack, again, clean=clean) == {}
+    assert second_look(stack, masked, masked=Regions(by_frame={1: (Box(0, 0, 9, 9),)}), clean=clean) == {}
+    assert first.asked > masked.asked > again.asked == 0
+    found = second_look(stack, engine("local"), clean=(others := set()))
+    assert set(found) == {0, 1, 2}
+    assert others == set()
 
 
 def test_a_text_that_went_away_is_not_carried_on() -> None:

@@ -31,6 +31,7 @@ from deid_service.wire import Source
 if TYPE_CHECKING:
     from deid_service.pixels.display import Appearance
     from deid_service.pixels.ocr import Engine, Word
+    from deid_service.pixels.ocr.search import FrameKey
 
 __all__ = ["PixelWork"]
 
@@ -111,6 +112,7 @@ class PixelWork:
         self._source = source
         self._rules = rules
         self._seeds = seeds
+        self._clean: set[FrameKey] = set()
         header = header_of(source)
         self._finding = finding = triage(header)
         self.regions = Regions()
@@ -215,7 +217,7 @@ class PixelWork:
         frames = open_frames(copy)
         reader = self._reader(self._rules.engine or _DEFAULT_ENGINE, frames)
         started = time.monotonic()
-        left = _looking(lambda: second_look(_Frames(frames, self._stop), *reader, masked))
+        left = _looking(lambda: second_look(_Frames(frames, self._stop), *reader, masked, self._clean))
         _tell(frames.number, started)
         looks = self.report.looks + 1
         black = sum(1 for index in range(frames.number) if masked.of(index))

@@ -24,10 +24,12 @@ from deid_service.pixels.ocr.evidence import is_read, is_text, prepared_seeds
 from deid_service.pixels.ocr.grain import lines_in_grain
 from deid_service.pixels.ocr.strokes import strokes_of
 
-__all__ = ["Frames", "find_text", "second_look", "text_in_frame"]
+__all__ = ["FrameKey", "Frames", "find_text", "second_look", "text_in_frame"]
 
 Picture = NDArray[np.uint8]
-_Key = tuple[bytes, tuple[Box, ...]]
+FrameKey = tuple[bytes, tuple[Box, ...]]
+"""What a frame holds, as a digest, and what is black in it."""
+
 
 _OVERLAP: Final = 192
 _AROUND_A_CHANGE: Final = 96
@@ -36,6 +38,7 @@ _AROUND_CONTENT: Final = 33
 _SMALL_LETTERS: Final = 2.0
 _SMALLEST_SIDE: Final = 8
 _SAME: Final = 0.8
+_FINE: Final = 15
 
 
 class Frames(Protocol):
@@ -137,6 +140,7 @@ def second_look(
     seeds: Iterable[str] = (),
     appearance: Appearance | None = None,
     masked: Regions | None = None,
+    clean: set[FrameKey] | None = None,
 ) -> dict[int, tuple[Word, ...]]:
     """Look for text that is left after masking: whatever this returns is a reason not to forward the instance.
 
@@ -146,6 +150,9 @@ def second_look(
         As for :func:`find_text`; the frames are the masked ones.
     masked : Regions, optional
         What was blacked out, so that the edges of black boxes are not taken for letters.
+    clean : set of FrameKey, optional
+        Frames in which an earlier look of this kind found nothing: they are not read again as long as they and what is
+        black in them stay as they were. Those of this look are added.
 
     Returns
     -------
@@ -159,22 +166,31 @@ def second_look(
     Refused
         If a frame cannot be decoded.
     """
-    return _over_frames(reader, engine, seeds, appearance or Appearance(), masked or Regions(), again=True)
+    return _over_frames(reader, engine, seeds, appearance or Appearance(), masked or Regions(), again=True, clean=clean)
 
 
 def _over_frames(
-    reader: Frames, engine: Engine, seeds: Iterable[str], appearance: Appearance, masked: Regions, *, again: bool
+    reader: Frames,
+    engine: Engine,
+    seeds: Iterable[str],
+    appearance: Appearance,
+    masked: Regions,
+    *,
+    again: bool,
+    clean: set[FrameKey] | None = None,
 ) -> dict[int, tuple[Word, ...]]:
     wanted = prepared_seeds(seeds)
-    known: dict[_Key, tuple[Word, ...]] = {}
-    keys: list[_Key] = []
+    known: dict[FrameKey, tuple[Word, ...]] = {}
+    keys: list[FrameKey] = []
     before: tuple[NDArray[Any], tuple[Word, ...]] | None = None
     seen: list[_Seen] = []
     for index in range(reader.number):
         boxes = masked.of(index)
         key = (hashlib.blake2b(reader.raw(index)).digest(), boxes)
         keys.append(key)
-        if key not in known:
+        if clean is not None and key in clean:
+            known[key], before = (), None
+        elif key not in known:
             frame = reader.decode(index)
             carried, part = _carried(frame, before)
             words = tuple(carried)
@@ -186,6 +202,8 @@ def _over_frames(
             seen += [_Seen(word, _cut(frame, word.box).copy()) for word in words if not is_known(word.box, there)]
     if len(known) > 1:
         _agree(reader, keys, known, seen)
+    if clean is not None:
+        clean.update(key for key, words in known.items() if not words)
     return {index: words for index, key in enumerate(keys) if (words := known[key])}
 
 
@@ -197,12 +215,14 @@ class _Seen:
     values: NDArray[Any]
 
 
-def _agree(reader: Frames, keys: Sequence[_Key], known: dict[_Key, tuple[Word, ...]], seen: Sequence[_Seen]) -> None:
+def _agree(
+    reader: Frames, keys: Sequence[FrameKey], known: dict[FrameKey, tuple[Word, ...]], seen: Sequence[_Seen]
+) -> None:
     """Add to each frame the words that another frame shows at the same place, and that this one shows as well.
 
     A banner that lossy compression stores a little differently in each frame must not be missed in one of them.
     """
-    done: set[_Key] = set()
+    done: set[FrameKey] = set()
     for index, key in enumerate(keys):
         if key in done:
             continue
@@ -215,13 +235,24 @@ def _agree(reader: Frames, keys: Sequence[_Key], known: dict[_Key, tuple[Word, .
 
 
 def _looks_like(here: NDArray[Any], there: NDArray[Any]) -> bool:
-    """Tell whether two pieces of the same size show the same, by their correlation."""
+    """Tell whether two pieces of the same size show the same letters, by their correlation.
+
+    Only what is as fine as letters counts, each sample of a colour by itself: two pieces of a sector's edge are shaded
+    alike, and chrominance lies far from luminance in any two pieces.
+    """
     if here.shape != there.shape:
         return False
-    one, other = (values.astype(np.float64).ravel() for values in (here, there))
-    one, other = one - one.mean(), other - other.mean()
+    one, other = _fine(here), _fine(there)
     size = float(np.sqrt((one @ one) * (other @ other)))
     return bool(size > 0 and float(one @ other) >= _SAME * size)
+
+
+def _fine(piece: NDArray[Any]) -> NDArray[np.float64]:
+    import cv2
+
+    values = piece.astype(np.float64)
+    fine = values - np.asarray(cv2.blur(values, (_FINE, _FINE)), np.float64).reshape(values.shape)
+    return np.asarray(fine - fine.mean(axis=(0, 1)), np.float64).ravel()
 
 
 def _carried(
@@ -288,10 +319,6 @@ def text_in_frame(
     found: list[Word] = []
     side = engine.largest_side
     for name, picture in _pictures(frame, appearance or Appearance(), masked):
-        if name in _MAIN:
-            lines = _in_grain(picture, boxes, part)
-            found += lines
-            boxes += [line.box for line in lines]
         for look in _looks(name, part.bottom - part.top + 1, part.right - part.left + 1, side, again=again):
             finds = [
                 replace(word, box=_shifted(word.box, part.left, part.top))
@@ -307,6 +334,10 @@ def text_in_frame(
             ]
             found += new
             boxes += [word.box for word in new]
+        if name in _MAIN:
+            lines = _in_grain(picture, [*masked, *boxes], part)
+            found += lines
+            boxes += [line.box for line in lines]
     return tuple(found)
 
 
@@ -322,11 +353,12 @@ def _pictures(frame: NDArray[Any], appearance: Appearance, masked: Sequence[Box]
 def _in_grain(picture: Picture, known: Sequence[Box], part: Box) -> list[Word]:
     """Return what stands out of mere grain, as words that cannot be read."""
     rows, columns = picture.shape[:2]
-    return [
-        Word("", grown, 0.0)
-        for line in lines_in_grain(picture)
-        if line.meets(part) and not is_known(line, known) and (grown := _with_margin(line).within(rows, columns))
-    ]
+    words: list[Word] = []
+    for line in lines_in_grain(picture, known):
+        new = line.meets(part) and not is_known(line, [word.box for word in words])
+        if new and (grown := _with_margin(line).within(rows, columns)) is not None:
+            words.append(Word("", grown, 0.0))
+    return words
 
 
 def _text_among(finds: Sequence[Word], before: Sequence[Word], seeds: Collection[str], area: int) -> list[Word]:

@@ -13,13 +13,14 @@ import psycopg
 import psycopg_pool
 
 from rpacs_hub.errors import HubError
-from rpacs_hub.gateway.admin._page import AdminCall
+from rpacs_hub.gateway._exchange import Reply
+from rpacs_hub.gateway.admin._page import AdminCall, redirect
 from rpacs_hub.index import Level
 from rpacs_hub.people import HubUsers, Outcome, People
 from rpacs_hub.permissions import Actor, Permissions, held_profiles, visible_to
 from rpacs_hub.permissions._words import come_by, shown
 
-__all__ = ["Held", "Seen", "Side", "held", "last_requests", "people", "seen"]
+__all__ = ["Held", "Seen", "Side", "held", "last_requests", "note", "people", "seen", "told"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -65,6 +66,19 @@ async def people(call: AdminCall) -> AsyncIterator[Side]:
         if services.settings.hub_api_url:
             hub = stack.enter_context(HubUsers(services.settings.hub_api_url, call.token))
         yield Side(call, People(services.user_pool, hub, services.settings.admin_group, call.actor.name))
+
+
+def note(call: AdminCall, outcome: Outcome) -> None:
+    """Put what was done, and what was not, into the audit line."""
+    call.event.why = [*outcome.done, *outcome.failed]
+    if outcome.failed:
+        call.event.decision = "error"
+
+
+def told(call: AdminCall, back: str, outcome: Outcome) -> Reply:
+    """Write down what came of it and go to a page that says it."""
+    note(call, outcome)
+    return redirect(call, back, message=outcome.text, warning=bool(outcome.failed))
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rpacs_hub.gateway._exchange import Reply
-from rpacs_hub.gateway.admin._page import AdminCall, NavEntry, confirm, get, page, post, quoted, redirect, required
-from rpacs_hub.gateway.admin._people import people
+from rpacs_hub.gateway.admin._page import AdminCall, NavEntry, confirm, get, page, post, quoted, required
+from rpacs_hub.gateway.admin._people import people, told
 from rpacs_hub.gateway.admin.users import change_group
 from rpacs_hub.people import PeopleError
 from rpacs_hub.permissions import Action
@@ -68,7 +68,7 @@ async def create(call: AdminCall) -> Reply:
         except PeopleError as error:
             call.event.decision, call.event.why = "denied", [error.message]
             return await _list(call, wrong=f"{error.message} {error.hint}".rstrip(), status=error.status)
-    return redirect(call, f"groups/{quoted(name)}", message=outcome.text)
+    return told(call, f"groups/{quoted(name)}", outcome)
 
 
 async def delete(call: AdminCall) -> Reply:
@@ -92,8 +92,7 @@ async def delete(call: AdminCall) -> Reply:
         for member in members:
             call.services.authenticator.withdraw(member.name, name)
             await side.addresses_end(member.name, outcome)
-    call.event.why = [*outcome.done, *outcome.failed]
-    return redirect(call, "groups", message=outcome.text, warning=bool(outcome.failed))
+    return told(call, "groups", outcome)
 
 
 async def add(call: AdminCall) -> Reply:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from rpacs_hub.gateway._exchange import Reply
-from rpacs_hub.gateway.admin._page import AdminCall, NavEntry, confirm, get, page, post, quoted, redirect, required
-from rpacs_hub.gateway.admin._people import held, last_requests, people, seen
-from rpacs_hub.people import Outcome, PeopleError, Person
+from rpacs_hub.gateway.admin._page import AdminCall, NavEntry, confirm, get, page, post, quoted, required
+from rpacs_hub.gateway.admin._people import held, last_requests, note, people, seen, told
+from rpacs_hub.people import Outcome, People, PeopleError, Person
 from rpacs_hub.permissions import Action
 
 __all__ = ["NAV", "ROUTES"]
@@ -82,25 +85,7 @@ async def create(call: AdminCall) -> Reply:
             wrong = f"{error.message} {error.hint}".rstrip()
             values = {"groups": known, "wrong": wrong, "form": call.form, "chosen": groups}
             return page(call, "new_user.html", title="New user", status=error.status, **values)
-    _note(call, outcome)
-    return _password(call, name, outcome)
-
-
-async def reset_password(call: AdminCall) -> Reply:
-    """Give a user a new temporary password and show it, this once."""
-    name = call.path["name"]
-    if not call.confirmed:
-        return confirm(
-            call,
-            f"Give {name} a new temporary password?",
-            text="The old password no longer works. At the next sign-in the temporary one must be replaced.",
-            button="Make a new password",
-            back=f"users/{quoted(name)}",
-        )
-    async with people(call) as side:
-        await call.begin(Action.RESET_PASSWORD, name)
-        outcome = await side.do(side.room.reset_password, name)
-    _note(call, outcome)
+    note(call, outcome)
     return _password(call, name, outcome)
 
 
@@ -108,69 +93,107 @@ def _password(call: AdminCall, name: str, outcome: Outcome) -> Reply:
     return page(call, "password.html", title=name, name=name, outcome=outcome, address=_hub_address(call))
 
 
-async def disable(call: AdminCall) -> Reply:
-    """Lock a user out."""
-    name = call.path["name"]
-    if not call.confirmed:
-        return confirm(
-            call,
-            f"Disable {name}?",
-            text=f"{name} can no longer sign in. The server stops, unsaved work in it is lost, every session and token "
+@dataclass(frozen=True)
+class _Question:
+    """What is asked before something is done; ``{name}`` stands for whom it is about."""
+
+    heading: str
+    text: str
+    button: str
+
+
+@dataclass(frozen=True)
+class _Deed:
+    """What can be done with an account: asked about first, written down, and only then done.
+
+    Attributes
+    ----------
+    action
+        As what it is written down.
+    do
+        What does it.
+    question
+        What is asked first; None where it harms nobody.
+    locks_out
+        Whether what the gateway remembers of the person ends, too.
+    back
+        The page that says what was done.
+    password
+        Whether a password comes of it, which that request's own answer shows.
+    """
+
+    action: Action
+    do: Callable[[People, str], Outcome]
+    question: _Question | None = None
+    locks_out: bool = False
+    back: str = "users/{name}"
+    password: bool = False
+
+    async def __call__(self, call: AdminCall) -> Reply:
+        """Answer the form."""
+        name = call.path["name"]
+        own_page = f"users/{quoted(name)}"
+        if self.question is not None and not call.confirmed:
+            heading, button = self.question.heading.format(name=name), self.question.button
+            return confirm(call, heading, text=self.question.text.format(name=name), button=button, back=own_page)
+        async with people(call) as side:
+            await call.begin(self.action, name)
+            outcome = await side.do(self.do, side.room, name)
+            if self.locks_out:
+                await side.locked_out(name, outcome)
+        if self.password:
+            note(call, outcome)
+            return _password(call, name, outcome)
+        return told(call, self.back.format(name=quoted(name)), outcome)
+
+
+_DEEDS = {
+    "disable": _Deed(
+        Action.DISABLE_USER,
+        People.disable,
+        _Question(
+            "Disable {name}?",
+            "{name} can no longer sign in. The server stops, unsaved work in it is lost, every session and token "
             "and every personal viewer address ends. Files and exports stay, and the account can be enabled again.",
-            button="Disable",
-            back=f"users/{quoted(name)}",
-        )
-    async with people(call) as side:
-        await call.begin(Action.DISABLE_USER, name)
-        outcome = await side.do(side.room.disable, name)
-        await side.locked_out(name, outcome)
-    return _told(call, f"users/{quoted(name)}", outcome)
-
-
-async def enable(call: AdminCall) -> Reply:
-    """Let a user in again."""
-    name = call.path["name"]
-    async with people(call) as side:
-        await call.begin(Action.ENABLE_USER, name)
-        outcome = await side.do(side.room.enable, name)
-    return _told(call, f"users/{quoted(name)}", outcome)
-
-
-async def delete(call: AdminCall) -> Reply:
-    """Delete a user."""
-    name = call.path["name"]
-    if not call.confirmed:
-        return confirm(
-            call,
-            f"Delete {name}?",
-            text=f"The account of {name} goes, and cannot be brought back. The server stops. Files, exports and lines "
+            "Disable",
+        ),
+        locks_out=True,
+    ),
+    "enable": _Deed(Action.ENABLE_USER, People.enable),
+    "delete": _Deed(
+        Action.DELETE_USER,
+        People.delete,
+        _Question(
+            "Delete {name}?",
+            "The account of {name} goes, and cannot be brought back. The server stops. Files, exports and lines "
             "of the audit stay. Whoever is given this user name later finds those files: do not give it to anybody "
             "else. To lock somebody out, disable the account instead.",
-            button="Delete",
-            back=f"users/{quoted(name)}",
-        )
-    async with people(call) as side:
-        await call.begin(Action.DELETE_USER, name)
-        outcome = await side.do(side.room.delete, name)
-        await side.locked_out(name, outcome)
-    return _told(call, "users", outcome)
-
-
-async def stop_server(call: AdminCall) -> Reply:
-    """Stop a user's server."""
-    name = call.path["name"]
-    if not call.confirmed:
-        return confirm(
-            call,
-            f"Stop the server of {name}?",
-            text="What is computed there ends, and unsaved work is lost. Files stay; the server can be started again.",
-            button="Stop the server",
-            back=f"users/{quoted(name)}",
-        )
-    async with people(call) as side:
-        await call.begin(Action.STOP_SERVER, name)
-        outcome = await side.do(side.room.stop_server, name)
-    return _told(call, f"users/{quoted(name)}", outcome)
+            "Delete",
+        ),
+        locks_out=True,
+        back="users",
+    ),
+    "reset-password": _Deed(
+        Action.RESET_PASSWORD,
+        People.reset_password,
+        _Question(
+            "Give {name} a new temporary password?",
+            "The old password no longer works. At the next sign-in the temporary one must be replaced.",
+            "Make a new password",
+        ),
+        password=True,
+    ),
+    "stop-server": _Deed(
+        Action.STOP_SERVER,
+        People.stop_server,
+        _Question(
+            "Stop the server of {name}?",
+            "What is computed there ends, and unsaved work is lost. Files stay; the server can be started again.",
+            "Stop the server",
+        ),
+    ),
+}
+"""By the last part of the address."""
 
 
 async def join(call: AdminCall) -> Reply:
@@ -212,19 +235,7 @@ async def change_group(call: AdminCall, name: str, group: str, *, joins: bool, b
         else:
             authenticator.withdraw(name, group)
             await side.addresses_end(name, outcome)
-    return _told(call, back, outcome)
-
-
-def _note(call: AdminCall, outcome: Outcome) -> None:
-    """Put what was done, and what was not, into the audit line."""
-    call.event.why = [*outcome.done, *outcome.failed]
-    if outcome.failed:
-        call.event.decision = "error"
-
-
-def _told(call: AdminCall, back: str, outcome: Outcome) -> Reply:
-    _note(call, outcome)
-    return redirect(call, back, message=outcome.text, warning=bool(outcome.failed))
+    return told(call, back, outcome)
 
 
 def _hub_address(call: AdminCall) -> str:
@@ -237,11 +248,7 @@ def _hub_address(call: AdminCall) -> str:
 ROUTES = (
     get("users", users),
     get("users/{name}", user),
-    post("users/{name}/disable", disable, Action.DISABLE_USER),
-    post("users/{name}/enable", enable, Action.ENABLE_USER),
-    post("users/{name}/delete", delete, Action.DELETE_USER),
-    post("users/{name}/reset-password", reset_password, Action.RESET_PASSWORD),
-    post("users/{name}/stop-server", stop_server, Action.STOP_SERVER),
+    *(post(f"users/{{name}}/{what}", deed, deed.action) for what, deed in _DEEDS.items()),
     post("users/{name}/join", join, Action.ADD_TO_GROUP),
     post("users/{name}/leave", leave, Action.REMOVE_FROM_GROUP),
     get("new-user", new_user),

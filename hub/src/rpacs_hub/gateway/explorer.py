@@ -167,7 +167,7 @@ class AddressHandler(PageHandler):
         names: Iterable[str],  # noqa: ARG002 - the parent's signature
     ) -> tuple[Actor, ViewerAddress | None]:
         """Return whose session the address belongs to."""
-        fresh = event.method not in ("GET", "HEAD")
+        fresh = event.method not in ("GET", "HEAD") or self._is_opened()
         found = await self.services.explorer_addresses.open(self.path_kwargs["secret"], fresh=fresh)
         if found is None:
             event.why = ["There is no such address of Orthanc Explorer, or it or its session has ended."]

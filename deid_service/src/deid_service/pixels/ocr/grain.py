@@ -36,14 +36,15 @@ _NEIGHBOURHOOD: Final = 61
 # No pixel alone makes a line.
 _MOST: Final = 16.0
 # Of a thousand frames of mere grain (white, clipped, Poisson, Rayleigh, smoothed, enlarged, JPEG, JPEG 2000) 18.2 is
-# the most, and nine tenths have less than 12; nearly all readable words have more than 25.
+# the most, and half have less than 8; nearly all readable words have more than 25, the faintest 12.
 _STANDS_OUT: Final = 20.0
+_STANDS_OUT_AGAIN: Final = 10.0
 _END: Final = 0.6
 # Lengths and heights of lines, in pixels.
 _LINES: Final = ((36, 9), (60, 15), (96, 24))
 
 
-def lines_in_grain(picture: Picture, masked: Sequence[Box] = ()) -> list[Box]:
+def lines_in_grain(picture: Picture, masked: Sequence[Box] = (), *, again: bool = False) -> list[Box]:
     """Find what is written in a frame of grain.
 
     Parameters
@@ -52,6 +53,9 @@ def lines_in_grain(picture: Picture, masked: Sequence[Box] = ()) -> list[Box]:
         A view of the frame.
     masked : sequence of Box
         What is not to be judged.
+    again : bool
+        Whether this is the second look. It also takes for writing what may as well be chance: that costs a piece of a
+        picture of nothing, and a name that is missed costs more.
 
     Returns
     -------
@@ -79,7 +83,7 @@ def lines_in_grain(picture: Picture, masked: Sequence[Box] = ()) -> list[Box]:
         if deviation is not None
         for length, height in _LINES
         for size in ((length, height), (height, length))
-        for box in _rows(_energy(deviation, shown), shown, size)
+        for box in _rows(_energy(deviation, shown), shown, size, _STANDS_OUT_AGAIN if again else _STANDS_OUT)
     ]
 
 
@@ -121,7 +125,7 @@ def _share_of_plain_tiles(deviation: _Values) -> float:
     return float(np.mean(tiles))
 
 
-def _rows(energy: _Values, shown: NDArray[np.bool_], size: tuple[int, int]) -> Iterator[Box]:
+def _rows(energy: _Values, shown: NDArray[np.bool_], size: tuple[int, int], least: float) -> Iterator[Box]:
     """Yield where an area of a width and height holds far more than others do."""
     import cv2
 
@@ -130,7 +134,7 @@ def _rows(energy: _Values, shown: NDArray[np.bool_], size: tuple[int, int]) -> I
     excess = (mean - np.float32(middle)) / np.float32(max(_spread(mean[shown] - middle), 1e-6))
     # An area that lies half over the end of a line holds half as much as one beside it.
     highest = np.asarray(cv2.dilate(excess, np.ones(size[::-1], np.uint8)), np.float32)
-    line = ((highest >= _STANDS_OUT) & (excess >= _END * highest)).astype(np.uint8)
+    line = ((highest >= least) & (excess >= _END * highest)).astype(np.uint8)
     count, _, stats, _ = cv2.connectedComponentsWithStats(line, connectivity=8)
     for left, top, width, height in (tuple(int(value) for value in stats[label][:4]) for label in range(1, count)):
         yield Box(left, top, left + width - 1, top + height - 1)

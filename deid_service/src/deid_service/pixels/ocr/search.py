@@ -335,7 +335,7 @@ def text_in_frame(
             found += new
             boxes += [word.box for word in new]
         if name in _MAIN:
-            lines = _in_grain(picture, [*masked, *boxes], part)
+            lines = _in_grain(picture, [*masked, *boxes], part, again=again)
             found += lines
             boxes += [line.box for line in lines]
     return tuple(found)
@@ -350,11 +350,11 @@ def _pictures(frame: NDArray[Any], appearance: Appearance, masked: Sequence[Box]
             yield "strokes", strokes_of(picture)
 
 
-def _in_grain(picture: Picture, known: Sequence[Box], part: Box) -> list[Word]:
+def _in_grain(picture: Picture, known: Sequence[Box], part: Box, *, again: bool) -> list[Word]:
     """Return what stands out of mere grain, as words that cannot be read."""
     rows, columns = picture.shape[:2]
     words: list[Word] = []
-    for line in lines_in_grain(picture, known):
+    for line in lines_in_grain(picture, known, again=again):
         new = line.meets(part) and not is_known(line, [word.box for word in words])
         if new and (grown := _with_margin(line).within(rows, columns)) is not None:
             words.append(Word("", grown, 0.0))

@@ -52,6 +52,8 @@ class Burned:
         By frame, counted from 0.
     condition
         What varies, by name, for the table.
+    drawn
+        By frame, the picture with the words before it was compressed.
     header
         Identifiers that its header holds as well.
     """
@@ -59,6 +61,7 @@ class Burned:
     instance: bytes
     words: dict[int, tuple[Written, ...]]
     condition: dict[str, str]
+    drawn: dict[int, Picture] = field(default_factory=dict)
     header: tuple[str, ...] = field(default=())
 
 
@@ -99,11 +102,12 @@ def _one(shared: Path, choose: random.Random, index: int) -> Burned:
     frames = choose.choice((1, 1, 1, 1, 3))
     with_text = choose.randrange(frames)
     texts = lines(choose)
-    stack, words = [], {}
+    stack, words, drawn = [], {}, {}
     for frame in range(frames):
         copy = np.roll(picture, 3 * frame, axis=1).copy()
         if frame == with_text:
             words[frame] = tuple(write(copy, texts, style, choose))
+            drawn[frame] = copy
         stack.append(copy)
     turn = "upright" if style.turn == 0 else f"turned by {style.turn}"
     condition = {
@@ -117,7 +121,7 @@ def _one(shared: Path, choose: random.Random, index: int) -> Burned:
         "font": style.font,
         "frames": "one frame" if frames == 1 else "one frame of three",
     }
-    return Burned(instance(stack, kind, syntax, choose), words, condition)
+    return Burned(instance(stack, kind, syntax, choose), words, condition, drawn)
 
 
 def _style(look: str, choose: random.Random) -> Style:

@@ -1,6 +1,7 @@
-"""Whether anybody but our own engine can read a word: Debian's tesseract, with every help that can be given to it.
+"""Whether anybody but our own engine can read a word as it is stored.
 
-It is told where the word is, gets it upright and dark on light, enlarged in three ways, as it is and smoothed. So it
+Its strokes must have outlived the compression, or Debian's tesseract reads it, with every help that can be given to it.
+That is told where the word is, gets it upright and dark on light, enlarged in three ways, as it is and smoothed. So it
 reads more than it would by itself on a page, and about what a person reads who knows where to look.
 """
 
@@ -21,6 +22,9 @@ from tests.burned_in_text.other_engine import alike, plain
 from tests.burned_in_text.writing import Written
 
 Picture = NDArray[np.uint8]
+
+STILL_THERE = 0.5
+"""How much the strokes of a word must correlate, as stored, with what was drawn."""
 
 _SCALES = (2, 3, 4)
 _SMOOTHED = (0.0, 1.0)
@@ -57,6 +61,41 @@ def read_by_another(picture: Picture, words: Sequence[Written]) -> list[bool]:
     ]
 
 
+def still_there(drawn: Picture, stored: Picture, word: Written) -> bool:
+    """Tell whether the strokes of a word outlived their compression: JPEG 2000 may leave a blur of a whole line.
+
+    Parameters
+    ----------
+    drawn
+        The picture before compression: shape (rows, columns) or (rows, columns, 3).
+    stored
+        What a person sees of the instance, of the same size.
+    word
+        One of its words.
+    """
+    window = max(3, word.style.size // 2) | 1
+    strokes = [_detail(one, word, window) for one in _channels(drawn)]
+    left = [_detail(one, word, window) for one in _channels(stored)]
+    return max(abs(_correlation(one, other)) for one in strokes for other in left) >= STILL_THERE
+
+
+def _channels(picture: Picture) -> list[Picture]:
+    return [picture] if picture.ndim == 2 else [picture[:, :, index] for index in range(3)]
+
+
+def _detail(channel: Picture, word: Written, window: int) -> NDArray[np.float64]:
+    """Return what is finer than letters in the box of a word."""
+    values = channel.astype(np.float64)
+    detail = values - cv2.blur(values, (window, window))
+    return detail[word.box.top : word.box.bottom + 1, word.box.left : word.box.right + 1]
+
+
+def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    one, other = one - one.mean(), other - other.mean()
+    size = float(np.sqrt((one * one).sum() * (other * other).sum()))
+    return float((one * other).sum()) / size if size else 0.0
+
+
 def _words(text: str) -> set[str]:
     """Return the words of a line, and the whole line as one: a gap between letters is no other word."""
     parts = [plain(part) for part in text.split()]
@@ -70,7 +109,7 @@ def _cuts(picture: Picture, word: Written) -> Iterator[Picture]:
     ink = np.zeros(piece.shape[:2], bool)
     top, left = word.box.top - place.top, word.box.left - place.left
     ink[top : top + word.ink.shape[0], left : left + word.ink.shape[1]] = word.ink
-    channels = [piece] if piece.ndim == 2 else [piece[:, :, index] for index in range(3)]
+    channels = _channels(piece)
     differences = [float(channel[ink].mean()) - float(channel[~ink].mean()) for channel in channels]
     best = int(np.argmax(np.abs(differences)))
     grey = channels[best] if differences[best] < 0 else 255 - channels[best]

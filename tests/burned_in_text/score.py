@@ -22,7 +22,7 @@ from deid_service.pixels.ocr import Word, engine
 from deid_service.pixels.ocr.search import FrameKey, Frames, find_text, second_look
 from deid_service.wire import read
 from tests.burned_in_text.images import Burned, burned
-from tests.burned_in_text.readable import read_by_another
+from tests.burned_in_text.readable import read_by_another, still_there
 from tests.burned_in_text.writing import Written
 
 COVERED = 0.95
@@ -167,11 +167,15 @@ def outcome(given: Burned) -> Outcome:
         written = given.words.get(index, ())
         words = [word for word in written if word.visible]
         readable.lost.append(_lost((reader.rows, reader.columns), cleaned.last.of(index), written))
-        faint = [word for word in words if not word.readable]
-        read = dict(zip(map(id, faint), read_by_another(_shown(reader, index, appearance), faint), strict=True))
+        if not words:
+            continue
+        shown = _shown(reader, index, appearance)
+        strokes = {id(word): word.readable and still_there(given.drawn[index], shown, word) for word in words}
+        faint = [word for word in words if not strokes[id(word)]]
+        read = dict(zip(map(id, faint), read_by_another(shown, faint), strict=True))
         helped += sum(read.values())
         for word in words:
-            can_be_read = word.readable or read[id(word)]
+            can_be_read = strokes[id(word)] or read[id(word)]
             fate = _fate(word, cleaned, index)
             (readable if can_be_read else other).count(fate)
             if fate != "removed":

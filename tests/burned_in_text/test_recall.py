@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +13,16 @@ from pydicom import dcmread
 
 from deid_service.pixels.boxes import Box
 from tests.burned_in_text.images import KINDS, burned
-from tests.burned_in_text.score import by_condition, markdown, outcome, pixels_kept, without_text
+from tests.burned_in_text.score import by_condition, markdown, outcomes_of, pixels_kept, without_text
 from tests.burned_in_text.writing import Style, Written
 
 
 @pytest.mark.timeout(900)
 def test_text_in_each_kind_of_pixels_is_found_and_none_is_forwarded(shared_data: Path) -> None:
-    outcomes = [outcome(one) for one in burned(shared_data, len(KINDS), seed=3)]
+    half = len(KINDS) // 2
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        parts = pool.map(outcomes_of, repeat(shared_data), (range(half), range(half, len(KINDS))), repeat(3))
+        outcomes = [one for part in parts for one in part]
     sums = by_condition(outcomes)
     whole = sums["all", "all"].readable
     assert {one.condition["pixels"] for one in outcomes} == set(KINDS)

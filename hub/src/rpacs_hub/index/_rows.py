@@ -20,9 +20,12 @@ Place = tuple[int, int]
 
 _HELD = """
 SELECT b.block_pk, ARRAY(SELECT CASE WHEN idx(s.paths, u.p) > 0 THEN b.vals[idx(s.paths, u.p)]
-    WHEN idx(s.varying, u.p) > 0 THEN -1 ELSE 0 END FROM unnest(%s::int[]) WITH ORDINALITY u (p, o) ORDER BY o)
+    WHEN idx(s.varying, u.p) > 0 THEN -1 ELSE 0 END FROM unnest(%s::int[]) WITH ORDINALITY u (p, o) ORDER BY o),
+    b.study_uid, b.series_uid
 FROM pacs.block b JOIN pacs.pathset s USING (pathset_id) WHERE b.block_pk = ANY(%s)
 """
+_IN_ROW = {"StudyInstanceUID": 2, "SeriesInstanceUID": 3}
+"""What a row of that has besides."""
 _VARYING = "SELECT block_pk, path_id, ids, contents FROM pacs.vary WHERE block_pk = ANY(%s) AND path_id = ANY(%s)"
 _UIDS = "SELECT block_pk, ord, sop_uid FROM pacs.instance WHERE block_pk = ANY(%s)"
 
@@ -52,18 +55,20 @@ async def read_rows(
     if not places or not columns:
         return rows
     blocks = sorted({block for block, _ in places})
-    names = {f"{tag_of(column):08X}": column for column in columns}
+    # Nearly half of the contents of a page of series would be these, and the block's row has them.
+    in_row = [column for column in _IN_ROW if column in columns]
+    names = {f"{tag_of(column):08X}": column for column in columns if column not in in_row}
     paths = {path_ids[name]: name for name in names if name in path_ids}
     async with connection.pipeline():
         of_blocks = await connection.execute(_HELD, (list(paths), blocks))
         of_places = await connection.execute(_VARYING, (blocks, list(paths)))
         of_uids = await connection.execute(_UIDS, (blocks,)) if "SOPInstanceUID" in columns else None
-        held = dict(await of_blocks.fetchall())
+        of_block = {row[0]: row for row in await of_blocks.fetchall()}
         found = await of_places.fetchall()
         uids = {row[:2]: row[2] for row in await of_uids.fetchall()} if of_uids is not None else {}
     varying = {(block, path): ids if ids is not None else json.loads(text) for block, path, ids, text in found}
     wanted = {path for _, path in varying}
-    coded = {value for values in held.values() for value in values if value > 0}
+    coded = {value for row in of_block.values() for value in row[1] if value > 0}
     for block, place in places:
         for path in wanted:
             column = varying.get((block, path))
@@ -72,7 +77,9 @@ async def read_rows(
     contents = await Dictionary(connection).contents(coded)
     shown: dict[tuple[int, str], Any] = {}
     for row, (block, place) in zip(rows, places, strict=True):
-        for path, value in zip(paths, held[block], strict=True):
+        for keyword in in_row:
+            row[keyword] = of_block[block][_IN_ROW[keyword]]
+        for path, value in zip(paths, of_block[block][1], strict=True):
             if value == -1:
                 value = varying[block, path][place - 1] if (block, path) in varying else None
                 content = contents[value][1] if isinstance(value, int) and value else dumps(value)

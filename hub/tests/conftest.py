@@ -64,7 +64,7 @@ def archive(new_base, server_folder, tmp_path_factory) -> Iterator[Archive]:
         research.start()
         yield from _archive(research, new_base(), tmp_path_factory.mktemp("gateway"))
     finally:
-        research.stop()
+        research.discard()
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import signal
 # folder for it as soon as it imports a test from there.
 import deid_service  # noqa: F401
 
-pytest_plugins = ["tests.fixtures.parts"]
+pytest_plugins = ["tests.fixtures.certificates", "tests.fixtures.parts"]
 
 # What a script starts in the background ignores SIGINT, and every process that it starts inherits that. A hub would ask
 # each of its services in vain to stop, for half a minute, and be killed before it came to its proxy, which lived on.

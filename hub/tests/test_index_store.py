@@ -170,8 +170,9 @@ def read_status_or_none(url: str) -> int | None:
 def test_rebuilds_at_once_share_the_work_and_may_be_killed(base, research):
     study, series = generate_uid(), [generate_uid() for _ in range(30)]
     images = [image(study=study, series=series[n % 30], number=n, size=4) for n in range(900)]
-    for one in images:
-        research.upload(as_bytes(one))
+    with httpx.Client(base_url=research.url) as client:
+        for one in images:
+            client.post("/instances", content=as_bytes(one)).raise_for_status()
     environment = {**os.environ, "RPACS_DATABASE_URL": base.indexer, "RPACS_RESEARCH_URL": research.url}
     command = [str(Path(sys.executable).with_name("rpacs-hub")), "index", "rebuild"]
 

@@ -85,6 +85,7 @@ class Deployment:
         PseudonymKey.generate(self.key)
         self.processes: list[subprocess.Popen[bytes]] = []
         self.extra: dict[str, str] = {}
+        self.first = ""  # Python that the service's process runs before anything else
 
     def upload(self, *instances: bytes) -> None:
         """Let instances arrive in the ingest Orthanc."""
@@ -110,7 +111,8 @@ class Deployment:
         }
 
     def _command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-c", "import sys; from deid_service.cli import main; sys.exit(main())", *arguments]
+        code = f"{self.first}\nimport sys; from deid_service.cli import main; sys.exit(main())"
+        return [sys.executable, "-c", code, *arguments]
 
     def run(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start `rpacs-deid run` in the background."""

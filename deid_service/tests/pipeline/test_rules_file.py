@@ -329,6 +329,8 @@ def test_check_and_file_take_an_address(aws, put, tmp_path, make_instance, capsy
 
 def test_service_follows_its_rules_in_s3(s3, aws, put, relay, deployment, make_instance):
     deployment.extra = aws | {"RPACS_RULES": put.address}
+    # It looks every ten seconds, and is waited for three times here.
+    deployment.first = "from deid_service.pipeline import rules_file\nrules_file._S3_SECONDS = 0.5"
     deployment.upload(make_instance(number=1))
     service = deployment.run("--processes", "1")
     deployment.wait(lambda: "no such object" in (deployment.status().rules_error or ""), "status does not tell")
@@ -349,3 +351,4 @@ def test_service_follows_its_rules_in_s3(s3, aws, put, relay, deployment, make_i
     assert deployment.status().rules_digest == changed
     assert service.poll() is None
     no_secret(s3, deployment.log_text(), deployment.call("status", "--json").stdout)
+    service.kill()  # at SIGTERM it would first give up on S3, which takes it long

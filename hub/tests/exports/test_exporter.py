@@ -302,7 +302,13 @@ async def test_an_orderly_stop_interrupts(running, archive, request_for, objects
         assert len(objects()) == 30
 
 
-async def test_rights_that_were_taken_away_count_at_resume(running, archive, request_for, objects, s3):
+@pytest.fixture
+def soon_given_up(monkeypatch):
+    """An archive that never answered is given up at once, where that is not what the test is about."""
+    monkeypatch.setattr("rpacs_hub.exports._transfer._FIRST_FETCH_PAUSES", (0.01,))
+
+
+async def test_rights_that_were_taken_away_count_at_resume(running, archive, request_for, objects, s3, soon_given_up):
     instances = archive.add(20)
     hidden = {instance.orthanc_id for instance in instances[12:17]}
     archive.dead = True
@@ -321,7 +327,9 @@ async def test_rights_that_were_taken_away_count_at_resume(running, archive, req
         assert len(objects()) == 15
 
 
-async def test_rights_that_cannot_be_asked_for_leave_the_export_as_it_was(running, archive, request_for, s3):
+async def test_rights_that_cannot_be_asked_for_leave_the_export_as_it_was(
+    running, archive, request_for, s3, soon_given_up
+):
     archive.dead = True
 
     async def visible(orthanc_ids):

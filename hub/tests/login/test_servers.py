@@ -146,21 +146,21 @@ def test_who_computes_is_not_idle_and_who_rests_is(
     impatient_hub: Hub, people: People, chromium: playwright.Browser
 ) -> None:
     hub, visitor = impatient_hub, Visitor(chromium, impatient_hub)
-    sign_in_and_start(chromium, hub, people.clara)
-    started = server(hub, people.clara)["started"]
-    # Silent for longer than the idle time: no output, no connection but its own.
-    in_kernel(hub, people.clara, f"import time; time.sleep({IDLE_SECONDS * 1.4:.0f})")
-    assert server(hub, people.clara)["started"] == started
     # An open page that nobody touches keeps nothing alive.
-    page = visitor.log_in(people.clara, "hub/home")
+    page = visitor.log_in(people.nora, "hub/home")
     page.click("#rp-browse")
     page.wait_for_selector("#page")
-    wait_for(lambda: not server(hub, people.clara), IDLE_SECONDS * 4, hub.log.read_text)
+    # Meanwhile somebody else's server is silent for longer than the idle time: no output, no connection but its own.
+    sign_in_and_start(chromium, hub, people.clara)
+    started = server(hub, people.clara)["started"]
+    in_kernel(hub, people.clara, f"import time; time.sleep({IDLE_SECONDS * 1.4:.0f})")
+    assert server(hub, people.clara)["started"] == started
+    wait_for(lambda: not server(hub, people.nora), IDLE_SECONDS * 4, hub.log.read_text)
 
     page.goto(f"{hub.url}hub/home")
     visitor.shoot("20-home-idle")
     assert f"because nobody had used it for {IDLE_SECONDS} seconds" in page.inner_text("#rp-ended")
-    page.goto(f"{hub.url}user/{people.clara}/lab")
+    page.goto(f"{hub.url}user/{people.nora}/lab")
     visitor.shoot("21-not-running-idle")
     assert "nobody had used it" in page.inner_text(".rp-panel")
     page.goto(f"{hub.url}hub/home")

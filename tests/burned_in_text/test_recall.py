@@ -13,7 +13,15 @@ from pydicom import dcmread
 
 from deid_service.pixels.boxes import Box
 from tests.burned_in_text.images import KINDS, burned
-from tests.burned_in_text.score import by_condition, markdown, outcomes_of, pixels_kept, without_text
+from tests.burned_in_text.score import (
+    by_condition,
+    find_first,
+    markdown,
+    opened,
+    outcomes_of,
+    pixels_kept,
+    without_text,
+)
 from tests.burned_in_text.writing import Style, Written
 
 
@@ -30,6 +38,16 @@ def test_text_in_each_kind_of_pixels_is_found_and_none_is_forwarded(shared_data:
     assert whole.recall >= 0.99, [miss for one in outcomes for miss in one.misses]
     assert whole.forwarded == 0
     assert "recall" in markdown(sums).splitlines()[0]
+
+
+def test_the_beginning_of_a_line_over_glittering_water_is_found_with_the_rest_of_it(shared_data: Path) -> None:
+    given = next(burned(shared_data, 41, seed=53, first=40))
+    reader, appearance = opened(given.instance)
+    assert reader.number == 1
+    boxes = find_first(reader, appearance).of(0)
+    left = {word.text: word.left_over(boxes) for word in given.words[0]}
+    assert {"Acc:", "Dr."} <= set(left)
+    assert max(left.values()) < 0.05, left
 
 
 def test_real_images_without_text_keep_their_pixels(shared_data: Path) -> None:

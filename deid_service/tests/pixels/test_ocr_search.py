@@ -15,14 +15,18 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from deid_service.pixels.boxes import Box, Regions
-from deid_service.pixels.display import Appearance
+from deid_service.pixels.display import Appearance, View
 from deid_service.pixels.frames import open_frames
 from deid_service.pixels.ocr import Word, engine
+from deid_service.pixels.ocr.engine import is_known
 from deid_service.pixels.ocr.evidence import is_text, prepared_seeds
 from deid_service.pixels.ocr.search import (
+    _LOOKS,
+    _SECOND_LOOKS,
     FrameKey,
     _laid,
     _looks_like,
+    _painted_over,
     _spans,
     find_text,
     second_look,
@@ -223,6 +227,56 @@ def test_the_second_look_sees_what_is_left_and_not_the_edges_of_boxes() -> None:
         assert bool(looked) is left
 
 
+_boxes = st.builds(
+    lambda left, top, width, height: Box(left, top, left + width, top + height),
+    *[st.integers(-10, 60), st.integers(-10, 40)] + [st.integers(0, 50)] * 2,
+)
+
+
+@given(st.lists(_boxes, min_size=1, max_size=12), st.booleans())
+def test_what_is_black_is_painted_over_with_what_is_shown_and_never_with_black(boxes: list[Box], colour: bool) -> None:
+    picture = np.full((40, 60, 3) if colour else (40, 60), 170, np.uint8)
+    shown = np.ones((40, 60), bool)
+    for box in boxes:
+        if (inside := box.within(40, 60)) is not None:
+            shown[inside.top : inside.bottom + 1, inside.left : inside.right + 1] = False
+    picture[~shown] = 0
+    painted = _painted_over(View("full", picture), boxes)
+    assert (painted == (170 if shown.any() else 0)).all()
+
+
+def test_boxes_that_overlap_on_grain_are_no_writing() -> None:
+    frame = np.random.default_rng(5).normal(110, 12, (300, 400)).clip(0, 255).astype(np.uint8)
+    boxes = (Box(30, 40, 250, 80), Box(200, 20, 240, 200), Box(205, 60, 330, 95), Box(32, 44, 200, 78))
+    for box in boxes:
+        frame[box.top : box.bottom + 1, box.left : box.right + 1] = 0
+    assert second_look(Stack([frame]), engine("local"), masked=Regions(boxes)) == {}
+
+
+class Stubborn:
+    """Sees a line in each picture at the same place, as the edge of a black box can be seen."""
+
+    name = "stubborn"
+    largest_side = 1536
+
+    def find(self, image: NDArray[np.uint8], known: Sequence[Box] = ()) -> list[Word]:
+        factor, upright = image.shape[0] // 240, 3 * image.shape[1] == 4 * image.shape[0]
+        box = Box(50 * factor, 60 * factor, 120 * factor, 80 * factor)
+        return [] if is_known(box, known) or not upright else [Word("SMITH", box, 0.9)]
+
+
+def test_what_is_black_nearly_all_over_is_no_text_any_more() -> None:
+    frame = np.random.default_rng(3).integers(0, 200, (240, 320)).astype(np.uint8)
+    for black, left in ((Box(48, 61, 122, 82), False), (Box(48, 68, 122, 82), True)):
+        looked = second_look(Stack([frame]), Stubborn(), masked=Regions((black,)))
+        assert bool(looked) is left
+
+
+def test_the_search_looks_as_closely_as_the_second_look() -> None:
+    """A word can be seen with the rest of its line that cannot be seen any more when that is black."""
+    assert all(set(_SECOND_LOOKS[view]) <= set(_LOOKS[view]) for view in _SECOND_LOOKS)
+
+
 @given(st.integers(1, 9000), st.integers(64, 4000))
 def test_tiles_cover_everything_and_overlap(length: int, side: int) -> None:
     spans = _spans(length, side)
@@ -258,9 +312,15 @@ def _word(text: str, confidence: float, detection: float = 0.7, width: int = 60,
         (_word("0000", 0.97, 0.53, 211, 87), False),
         (_word("0000", 0.83, 0.38, 176, 68), False),
         (_word("60988", 0.97, 0.8, 211, 50), True),
+        (_word("021020", 0.62, 0.74, 216, 90), False),
+        (_word("green", 0.95, 0.74, 216, 90), True),
         (_word("O", 0.95, 0.8, 200, 200), False),
         (_word("M", 0.95, 0.8, 12, 16), True),
         (_word("M", 0.5, 0.8, 12, 16), False),
+        (_word("II", 0.88, 0.78, 9, 7), False),
+        (_word("1", 0.92, 0.76, 7, 5), False),
+        (_word("11", 0.88, 0.78, 14, 18), True),
+        (_word("11:11", 0.88, 0.78, 24, 7), True),
         (_word("", 0.0, 0.8), True),
         (_word("", 0.0, 0.8, 20, 20), False),
     ],

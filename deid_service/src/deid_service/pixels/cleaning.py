@@ -162,15 +162,12 @@ class PixelWork:
 
     def _read(self, name: str) -> None:
         """Look for text in what the other rules leave visible."""
-        from deid_service.pixels.ocr.search import find_text, second_look
+        from deid_service.pixels.ocr.search import find_text
 
         frames = open_frames(self._source)
         reader = self._reader(name, frames)
         started = time.monotonic()
         found = _looking(lambda: find_text(_Frames(frames, self._stop), *reader, self.regions))
-        if not found and not self.regions:
-            # No copy will be masked and looked at again: what the search is blind to must be seen now.
-            found = _looking(lambda: second_look(_Frames(frames, self._stop), *reader))
         _tell(frames.number, started)
         self._add_words(found, frames)
         self.report = replace(self.report, frames=frames.number, second_look="nothing found")

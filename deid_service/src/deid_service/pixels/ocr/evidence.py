@@ -15,9 +15,11 @@ from typing import Final
 
 from deid_service.pixels.ocr.engine import Word
 
-__all__ = ["is_read", "is_text", "prepared_seeds"]
+__all__ = ["is_read", "is_read_badly", "is_text", "prepared_seeds"]
 
 _READ: Final = 0.6
+_READ_BADLY: Final = 0.4
+_LONE_READ_BADLY: Final = 0.8
 _READ_WELL: Final = 0.75
 _DETECTED: Final = 0.5
 _SHORT_DETECTED: Final = 0.65
@@ -38,6 +40,8 @@ _TALLEST: Final = 80
 _ROUND: Final = frozenset("0o8deqcgpbu69")
 _RINGS: Final = frozenset("0o")
 _STROKES: Final = frozenset("0o8qcpbu691ilj7tfv")
+_BARS: Final = frozenset("il1")
+_TICK: Final = 10
 _CERTAIN: Final = 0.99
 _SHORTEST_SEED: Final = 3
 
@@ -45,9 +49,17 @@ _SHORTEST_SEED: Final = 3
 def is_read(word: Word) -> bool:
     """Tell whether an engine read letters, and not only saw that there may be some.
 
-    In a picture of strokes alone much looks like writing; what could not be read there is no find.
+    In a picture of strokes alone much looks like writing, folds of a brain like "he"; what could not be read there is
+    no find, nor is what is short and was not read well.
     """
-    return len(_letters(word.text)) > 1 and word.confidence >= _READ
+    letters = len(_letters(word.text))
+    return letters > 1 and word.confidence >= (_READ_WELL if letters <= _SHORT else _READ)
+
+
+def is_read_badly(word: Word) -> bool:
+    """Tell whether an engine read anything like letters: enough for what lies where a line of text goes on."""
+    letters = _letters(word.text)
+    return word.confidence >= (_READ_BADLY if len(letters) > 1 else _LONE_READ_BADLY) and bool(letters)
 
 
 def is_text(word: Word, seeds: Collection[str], area: int) -> bool:
@@ -74,6 +86,8 @@ def is_text(word: Word, seeds: Collection[str], area: int) -> bool:
     short, long = min(width, height), max(width, height)
     if not letters or (len(letters) > 1 and word.confidence < _READ):
         return word.detection >= _UNREAD_DETECTED and short <= _UNREAD_HEIGHT and long >= _UNREAD_SHAPE * short
+    if len(letters) <= _SHORT and short <= _TICK and _BARS.issuperset(letters):
+        return False  # marks of a scale; of those that are as fine as letters, each look sees others
     if len(letters) == 1:
         return word.confidence >= _LONE and word.detection >= _LONE_DETECTED and long <= _LONE_HEIGHT
     if long < _NARROWEST_LETTER * len(letters) * short:
@@ -82,6 +96,8 @@ def is_text(word: Word, seeds: Collection[str], area: int) -> bool:
         return True  # however large
     if width * height > _HUGE_SHARE * area:
         return len(letters) >= _LONG and word.confidence >= _LONE and not _ROUND.issuperset(letters)
+    if short > _TALLEST and word.confidence < _LONE:
+        return False  # large letters are read well: the laces of a shoe are not
     if short > _SHORT_HEIGHT and (_RINGS if word.confidence >= _LONE else _ROUND).issuperset(letters):
         return False  # tubes in a row, seen from above
     if len(letters) <= _SHORT and short > _SHORT_HEIGHT:

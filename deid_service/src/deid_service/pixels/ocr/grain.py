@@ -35,16 +35,19 @@ _LEFT: Final = 0.45
 _NEIGHBOURHOOD: Final = 61
 # No pixel alone makes a line.
 _MOST: Final = 16.0
-# Of a thousand frames of mere grain (white, clipped, Poisson, Rayleigh, smoothed, enlarged, JPEG, JPEG 2000) 18.2 is
-# the most, and half have less than 8; nearly all readable words have more than 25, the faintest 12.
-_STANDS_OUT: Final = 20.0
-_STANDS_OUT_AGAIN: Final = 10.0
+# Of a thousand frames of mere grain (white, clipped, Poisson, Rayleigh, smoothed, enlarged, JPEG, JPEG 2000) half have
+# less than 8, one in ten more than 10, none more than 18.2; nearly all readable words have more than 25, the faintest
+# 12. What may as well be chance is taken for writing: that costs a piece of a picture of nothing, a name costs more.
+_STANDS_OUT: Final = 10.0
 _END: Final = 0.6
+# How much of the area of a line must not be masked, for it to be judged, and to be a measure of chance.
+_LEAST_SHOWN: Final = 0.3
+_WHOLE: Final = 0.95
 # Lengths and heights of lines, in pixels.
 _LINES: Final = ((36, 9), (60, 15), (96, 24))
 
 
-def lines_in_grain(picture: Picture, masked: Sequence[Box] = (), *, again: bool = False) -> list[Box]:
+def lines_in_grain(picture: Picture, masked: Sequence[Box] = ()) -> list[Box]:
     """Find what is written in a frame of grain.
 
     Parameters
@@ -53,9 +56,6 @@ def lines_in_grain(picture: Picture, masked: Sequence[Box] = (), *, again: bool 
         A view of the frame.
     masked : sequence of Box
         What is not to be judged.
-    again : bool
-        Whether this is the second look. It also takes for writing what may as well be chance: that costs a piece of a
-        picture of nothing, and a name that is missed costs more.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def lines_in_grain(picture: Picture, masked: Sequence[Box] = (), *, again: bool 
         if deviation is not None
         for length, height in _LINES
         for size in ((length, height), (height, length))
-        for box in _rows(_energy(deviation, shown), shown, size, _STANDS_OUT_AGAIN if again else _STANDS_OUT)
+        for box in _rows(_energy(deviation, shown), shown, size)
     ]
 
 
@@ -105,9 +105,7 @@ def _deviation(grey: Picture, shown: NDArray[np.bool_]) -> _Values | None:
 
 
 def _energy(deviation: _Values, shown: NDArray[np.bool_]) -> _Values:
-    energy = np.minimum(np.square(deviation), np.float32(_MOST))
-    energy[~shown] = energy[shown].mean()
-    return energy
+    return np.minimum(np.square(deviation), np.float32(_MOST)) * shown
 
 
 def _spread(values: NDArray[Any]) -> float:
@@ -125,16 +123,23 @@ def _share_of_plain_tiles(deviation: _Values) -> float:
     return float(np.mean(tiles))
 
 
-def _rows(energy: _Values, shown: NDArray[np.bool_], size: tuple[int, int], least: float) -> Iterator[Box]:
+def _rows(energy: _Values, shown: NDArray[np.bool_], size: tuple[int, int]) -> Iterator[Box]:
     """Yield where an area of a width and height holds far more than others do."""
     import cv2
 
+    share = np.asarray(cv2.blur(shown.astype(np.float32), size, borderType=cv2.BORDER_REFLECT), np.float32)
     mean = np.asarray(cv2.blur(energy, size, borderType=cv2.BORDER_REFLECT), np.float32)
-    middle = float(np.median(mean[shown]))
-    excess = (mean - np.float32(middle)) / np.float32(max(_spread(mean[shown] - middle), 1e-6))
+    mean /= np.maximum(share, np.float32(_LEAST_SHOWN))
+    whole = share >= _WHOLE
+    if not whole.any():
+        return
+    middle = float(np.median(mean[whole]))
+    # An area of which half is masked says less: its mean varies more by chance.
+    excess = (mean - np.float32(middle)) * np.sqrt(share) / np.float32(max(_spread(mean[whole] - middle), 1e-6))
+    excess[share < _LEAST_SHOWN] = 0
     # An area that lies half over the end of a line holds half as much as one beside it.
     highest = np.asarray(cv2.dilate(excess, np.ones(size[::-1], np.uint8)), np.float32)
-    line = ((highest >= least) & (excess >= _END * highest)).astype(np.uint8)
+    line = ((highest >= _STANDS_OUT) & (excess >= _END * highest)).astype(np.uint8)
     count, _, stats, _ = cv2.connectedComponentsWithStats(line, connectivity=8)
     for left, top, width, height in (tuple(int(value) for value in stats[label][:4]) for label in range(1, count)):
         yield Box(left, top, left + width - 1, top + height - 1)

@@ -22,6 +22,7 @@ from deid_service.pixels.display import Appearance, View, views
 from deid_service.pixels.ocr.engine import Engine, Word, is_known
 from deid_service.pixels.ocr.evidence import is_read, is_text, prepared_seeds
 from deid_service.pixels.ocr.grain import lines_in_grain
+from deid_service.pixels.ocr.lines import more_of_lines
 from deid_service.pixels.ocr.strokes import strokes_of
 
 __all__ = ["FrameKey", "Frames", "find_text", "second_look", "text_in_frame"]
@@ -33,6 +34,8 @@ FrameKey = tuple[bytes, tuple[Box, ...]]
 
 _OVERLAP: Final = 192
 _AROUND_A_CHANGE: Final = 96
+_EDGE: Final = 2
+_LEAST_SHOWN: Final = 0.1
 _FLAT: Final = 8
 _AROUND_CONTENT: Final = 33
 _SMALL_LETTERS: Final = 2.0
@@ -65,21 +68,22 @@ class _Look:
 
 
 _MAIN: Final = ("full", "colour", "window")
-_CHANNELS: Final = ("red", "green", "blue", "saturation")
-# Turned round and larger, or as it is: what one of the two is blind to the other one sees, and so it is with strokes.
-# Single colours showed nothing to the search that the picture in colour had not: the second look has them.
-_LOOKS: Final[dict[str, tuple[_Look, ...]]] = {
-    **dict.fromkeys(_MAIN, (_Look(), _Look(_SMALL_LETTERS, turned=True))),
-    **dict.fromkeys(_CHANNELS, ()),
-    "strokes": (_Look(turned=True), _Look(_SMALL_LETTERS)),
+_TURNED_LARGER: Final = _Look(_SMALL_LETTERS, turned=True)
+_AT_BOTH_SCALES: Final = (_Look(), _Look(_SMALL_LETTERS))
+# Small text that runs up or down is seen less well than the same text upright.
+_ON_ITS_SIDE: Final = (_Look(_SMALL_LETTERS, quarters=1), _Look(_SMALL_LETTERS, quarters=3))
+_SECOND_LOOKS: Final[dict[str, tuple[_Look, ...]]] = {
+    **dict.fromkeys(("full", "colour"), (*_AT_BOTH_SCALES, *_ON_ITS_SIDE)),
+    "window": _AT_BOTH_SCALES,
+    "strokes": (_TURNED_LARGER,),
     "local": (_Look(turned=True),),
 }
-_ON_ITS_SIDE: Final = (_Look(_SMALL_LETTERS, quarters=1), _Look(_SMALL_LETTERS, quarters=3))
-# Small text that runs up or down is seen less well than the same text upright: the search missed little else.
-_SECOND_LOOKS: Final[dict[str, tuple[_Look, ...]]] = {
-    **dict.fromkeys(("full", "colour"), (_Look(), _Look(_SMALL_LETTERS), *_ON_ITS_SIDE)),
-    "window": (_Look(), _Look(_SMALL_LETTERS)),
-    "strokes": (_Look(_SMALL_LETTERS, turned=True),),
+# Turned round and larger, or as it is: what one of the two is blind to the other one sees, and so it is with strokes.
+# The search has all looks: a word that is seen with the rest of its line may not be seen any more when that is black.
+_LOOKS: Final[dict[str, tuple[_Look, ...]]] = {
+    **dict.fromkeys(("full", "colour"), (_Look(), _TURNED_LARGER, _Look(_SMALL_LETTERS), *_ON_ITS_SIDE)),
+    "window": (_Look(), _TURNED_LARGER, _Look(_SMALL_LETTERS)),
+    "strokes": (_Look(turned=True), _Look(_SMALL_LETTERS), _TURNED_LARGER),
     "local": (_Look(turned=True),),
 }
 _OTHER_LOOKS: Final = (_Look(),)
@@ -317,27 +321,39 @@ def text_in_frame(
         return ()
     boxes = [word.box for word in known]
     found: list[Word] = []
+    doubtful: list[Word] = []
+    strokes: set[Word] = set()
     side = engine.largest_side
+    shown = _shown(rows, columns, masked)
+
+    def add(words: Iterable[Word]) -> None:
+        for word in words:
+            if (grown := _with_margin(word.box).within(rows, columns)) is not None:
+                found.append(replace(word, box=grown))
+                boxes.append(grown)
+
     for name, picture in _pictures(frame, appearance or Appearance(), masked):
         for look in _looks(name, part.bottom - part.top + 1, part.right - part.left + 1, side, again=again):
+            there = [_shifted(box, -part.left, -part.top) for box in boxes]
             finds = [
-                replace(word, box=_shifted(word.box, part.left, part.top))
-                for word in _looked_at(
-                    _cut(picture, part), engine, look, [_shifted(box, -part.left, -part.top) for box in boxes]
-                )
-                if name != "strokes" or is_read(word)
+                replace(word, box=box)
+                for word in _looked_at(_cut(picture, part), engine, look, there)
+                # Where a box is black, its own edge in the ground can be all that is seen.
+                if _is_shown(shown, box := _shifted(word.box, part.left, part.top))
             ]
-            new = [
-                replace(word, box=grown)
-                for word in _text_among(finds, found, seeds, rows * columns)
-                if (grown := _with_margin(word.box).within(rows, columns)) is not None
+            text = [
+                word for word in finds if (name != "strokes" or is_read(word)) and is_text(word, seeds, rows * columns)
             ]
-            found += new
-            boxes += [word.box for word in new]
+            rest = [word for word in finds if word not in text]
+            if name == "strokes":
+                strokes.update(rest)
+            add(text)
+            doubtful += rest
         if name in _MAIN:
-            lines = _in_grain(picture, [*masked, *boxes], part, again=again)
+            lines = _in_grain(picture, [*masked, *boxes], part)
             found += lines
             boxes += [line.box for line in lines]
+    add(more_of_lines(doubtful, boxes, strokes))
     return tuple(found)
 
 
@@ -350,44 +366,16 @@ def _pictures(frame: NDArray[Any], appearance: Appearance, masked: Sequence[Box]
             yield "strokes", strokes_of(picture)
 
 
-def _in_grain(picture: Picture, known: Sequence[Box], part: Box, *, again: bool) -> list[Word]:
+def _in_grain(picture: Picture, known: Sequence[Box], part: Box) -> list[Word]:
     """Return what stands out of mere grain, as words that cannot be read."""
     rows, columns = picture.shape[:2]
     words: list[Word] = []
-    for line in lines_in_grain(picture, known, again=again):
+    for line in lines_in_grain(picture, known):
         new = line.meets(part) and not is_known(line, [word.box for word in words])
-        if new and (grown := _with_margin(line).within(rows, columns)) is not None:
+        # An area that stands out reaches beyond the letters already.
+        if new and (grown := line.grown(_EDGE).within(rows, columns)) is not None:
             words.append(Word("", grown, 0.0))
     return words
-
-
-def _text_among(finds: Sequence[Word], before: Sequence[Word], seeds: Collection[str], area: int) -> list[Word]:
-    """Return the finds that are text, or that go on where text of their height ends: a piece that was cut off."""
-    text = [word for word in finds if is_text(word, seeds, area)]
-    rest = [word for word in finds if word not in text]
-    beside = [*before, *text]
-    while adjoining := [word for word in rest if any(_goes_on(word.box, other.box) for other in beside)]:
-        text += adjoining
-        beside = adjoining
-        rest = [word for word in rest if word not in adjoining]
-    return text
-
-
-def _goes_on(piece: Box, line: Box) -> bool:
-    """Tell whether a piece lies at an end of a line and is no higher than it."""
-    width, height = line.right - line.left + 1, line.bottom - line.top + 1
-    short = min(width, height)
-    if (
-        max(piece.right - piece.left, piece.bottom - piece.top) > 3 * short
-        or min(piece.right - piece.left, piece.bottom - piece.top) > 1.3 * short
-    ):
-        return False
-    reach = short // 2
-    if width >= height:
-        level = Box(line.left - reach, line.top + height // 4, line.right + reach, line.bottom - height // 4)
-    else:
-        level = Box(line.left + width // 4, line.top - reach, line.right - width // 4, line.bottom + reach)
-    return piece.meets(level)
 
 
 def _looked_at(picture: Picture, engine: Engine, look: _Look, known: Sequence[Box]) -> Iterator[Word]:
@@ -445,29 +433,39 @@ def _spans(length: int, side: int) -> list[tuple[int, int]]:
 
 
 def _painted_over(view: View, boxes: Sequence[Box]) -> Picture:
-    """Return the picture with each box in the middle colour of its surroundings."""
+    """Return the picture with each box in the middle colour of what is shown around it."""
     if not boxes:
         return view.image
+    # The ground beside a box may itself be black: what lies in any box says nothing of the picture.
+    rows, columns = view.image.shape[:2]
+    shown = _shown(rows, columns, boxes)
+    if not shown.any():
+        return np.zeros_like(view.image)
     picture = view.image.copy()
-    rows, columns = picture.shape[:2]
-    for box in boxes:
-        inner, outer = box.within(rows, columns), box.grown(2).within(rows, columns)
-        if inner is None or outer is None:
+    for one in boxes:
+        box = one.within(rows, columns)
+        around = one.grown(_EDGE).within(rows, columns)
+        if box is None or around is None:
             continue
-        edge = np.concatenate(
-            [
-                side.reshape(-1, *picture.shape[2:])
-                for side in (
-                    picture[outer.top : inner.top, outer.left : outer.right + 1],
-                    picture[inner.bottom + 1 : outer.bottom + 1, outer.left : outer.right + 1],
-                    picture[outer.top : outer.bottom + 1, outer.left : inner.left],
-                    picture[outer.top : outer.bottom + 1, inner.right + 1 : outer.right + 1],
-                )
-            ]
-        )
-        if len(edge):
-            picture[inner.top : inner.bottom + 1, inner.left : inner.right + 1] = np.median(edge, axis=0)
+        while not _cut(shown, around).any():
+            around = around.grown(around.bottom - around.top + _EDGE).within(rows, columns) or around
+        _cut(picture, box)[...] = np.median(_cut(view.image, around)[_cut(shown, around)], axis=0)
     return picture
+
+
+def _shown(rows: int, columns: int, boxes: Sequence[Box]) -> NDArray[np.bool_]:
+    """Return which pixels of a picture lie in no box."""
+    shown = np.ones((rows, columns), bool)
+    for one in boxes:
+        if (box := one.within(rows, columns)) is not None:
+            _cut(shown, box)[...] = False
+    return shown
+
+
+def _is_shown(shown: NDArray[np.bool_], box: Box) -> bool:
+    """Tell whether enough of a box is not black for anything to be seen there."""
+    inside = box.within(*shown.shape)
+    return inside is not None and float(_cut(shown, inside).mean()) >= _LEAST_SHOWN
 
 
 def _cut(array: NDArray[Any], box: Box) -> NDArray[Any]:

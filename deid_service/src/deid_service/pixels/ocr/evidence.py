@@ -101,8 +101,9 @@ def is_text(word: Word, seeds: Collection[str], area: int) -> bool:
     if short > _SHORT_HEIGHT and (_RINGS if word.confidence >= _LONE else _ROUND).issuperset(letters):
         return False  # tubes in a row, seen from above
     if len(letters) <= _SHORT and short > _SHORT_HEIGHT:
-        # Rings and ribs are read as a few round or straight strokes.
-        return word.detection >= _DETECTED and short <= _TALLEST and not _ROUND.issuperset(letters)
+        # Rings and ribs are read as a few round or straight strokes, and large letters are read well.
+        sure = word.detection >= _DETECTED and word.confidence >= _READ_WELL
+        return sure and short <= _TALLEST and not (_ROUND.issuperset(letters) or _STROKES.issuperset(letters))
     if len(letters) <= _SHORT:
         return word.confidence >= _READ_WELL or word.detection >= _SHORT_DETECTED
     return word.confidence >= _READ_WELL or word.detection >= _DETECTED or len(letters) >= _LONG

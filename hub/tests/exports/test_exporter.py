@@ -17,6 +17,7 @@ from rpacs_hub.exports import (
     ExportState,
     InstanceRef,
 )
+from rpacs_hub.exports.exporter import _Job
 
 pytestmark = pytest.mark.anyio
 
@@ -178,6 +179,21 @@ async def test_an_endpoint_that_is_not_allowed_any_more_is_not_resumed(running, 
         assert refused.value.code == "endpoint_not_allowed"
         with pytest.raises(ExportRefused):
             await exporter.submit("clara", archive.add(1), request_for())
+
+
+async def test_an_export_of_which_the_end_was_just_written_can_be_resumed(running, archive, request_for, s3):
+    keys = Credentials(s3.access_key, s3.secret_key)
+    async with running() as exporter:
+        bad = request_for(credentials={"access_key": "AKIANOBODY", "secret_key": "x"})
+        export = await ended(exporter, await exporter.submit("clara", archive.add(1), bad))
+
+        async def leave() -> None:
+            for _ in range(5):  # longer than resume() takes to read what it wants to resume
+                await exporter.get("clara", export.id)
+            del exporter._jobs[export.id]
+
+        exporter._jobs[export.id] = _Job(export.id, "clara", export, keys, asyncio.create_task(leave()))
+        assert (await ended(exporter, await exporter.resume("clara", export.id, keys))).state is ExportState.DONE
 
 
 # --- what the archive refuses --------------------------------------------------------------------------------------

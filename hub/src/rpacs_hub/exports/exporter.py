@@ -243,6 +243,11 @@ class Exporter:
         """
         self._check_open()
         export = await self._store.get(user, _id(export_id))
+        leaving = self._jobs.get(export.id)
+        if export.resumable and leaving is not None and leaving.task is not None:
+            # How it ended is written a moment before it is gone from here.
+            await asyncio.wait({leaving.task}, timeout=self._grace)
+            export = await self._store.get(user, export.id)
         if not export.resumable or export.id in self._jobs:
             message = f"There is nothing to resume: the export is {export.state}."
             raise ExportConflict("export_not_resumable", message)

@@ -16,6 +16,7 @@ from deid_service.pixels.ocr.evidence import is_read_badly
 
 __all__ = ["more_of_lines"]
 
+# All in heights of the line, but for the tallest line, in pixels with its margin: what is higher may be a rib.
 _SHORT_PIECE: Final = 3.0
 _FLATTEST: Final = 0.33
 _AS_HIGH: Final = 1.3
@@ -41,6 +42,7 @@ def more_of_lines(doubtful: Iterable[Word], lines: Sequence[Box], unread: Collec
     Returns
     -------
     list of Word
+        Those of `doubtful` that count as text after all.
     """
     beside = [line for line in lines if _short(line) <= _TALLEST_LINE]
     rest = list(doubtful)

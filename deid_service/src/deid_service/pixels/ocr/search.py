@@ -161,7 +161,7 @@ def second_look(
     Returns
     -------
     dict of int to tuple of Word
-        Text by frame; empty if none is left. By the criterion of :func:`find_text`, more closely looked at.
+        Text by frame; empty if none is left, by the criterion of :func:`find_text` and with its closer looks.
 
     Raises
     ------
@@ -308,7 +308,7 @@ def text_in_frame(
     known : sequence of Word
         Found before: not to be reported again.
     again : bool
-        Whether this is the second look, which looks once more.
+        Whether this is the second look, which leaves out what only the search needs.
 
     Returns
     -------

@@ -34,6 +34,12 @@ class Process:
         now = _look(self.pid)
         return now is not None and now.started == self.started
 
+    @property
+    def seconds(self) -> int:
+        """How long it has been running."""
+        since_boot = float((_PROC / "uptime").read_text().split()[0])
+        return max(0, int(since_boot - self.started / os.sysconf("SC_CLK_TCK")))
+
     def command(self) -> str:
         """Return the beginning of its command line, for people."""
         try:
@@ -54,6 +60,11 @@ def _look(pid: int) -> Process | None:
     if rest[0] in "ZX":
         return None
     return Process(pid, int(rest[19]), int(rest[1]), name)
+
+
+def process(pid: int) -> Process | None:
+    """Return a live process by its pid."""
+    return _look(pid)
 
 
 def all_processes() -> list[Process]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from demo.health import Health, checked, indexer
-from demo.processes import listeners, marked
+from demo.processes import listeners, marked, process
 from demo.services import Part, Services
 from demo.supervision import ProgramState, Supervisor
 
@@ -172,6 +172,7 @@ def _part_status(
     if pid:
         with contextlib.suppress(OSError, KeyError):
             user = pwd.getpwuid(Path(f"/proc/{pid}").stat().st_uid).pw_name
-    since = state.since if state else 0
+    # The Hub runs the gateway, so the supervisor does not know since when.
+    since = state.since if state else running.seconds if (running := process(pid)) else 0
     log = str(log_of(supervisor, part))
     return PartStatus(part.name, part.title, part.address, answer.ok, detail, pid, since, user, log)

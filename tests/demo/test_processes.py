@@ -6,8 +6,9 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
-from demo.processes import MARK, all_processes, descendants, end, listeners, marked, wait_gone
+from demo.processes import MARK, all_processes, descendants, end, listeners, marked, process, wait_gone
 from tests.fixtures.processes import wait_for
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -65,6 +66,13 @@ def test_a_pid_that_was_given_out_again_is_another_process():
     finally:
         stop(one)
     assert wait_gone([process], 5) == []
+
+
+def test_how_long_a_process_has_been_running():
+    first, own = process(1), process(os.getpid())
+    since_boot = float(Path("/proc/uptime").read_text().split()[0])
+    assert 0 <= own.seconds <= first.seconds <= since_boot
+    assert process(2**22 + 1) is None  # more than any pid
 
 
 def test_processes_are_known_by_their_environment(tmp_path):

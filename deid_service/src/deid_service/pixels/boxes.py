@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["Box", "Regions"]
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Box", "Regions", "outside"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -83,3 +86,24 @@ class Regions:
             tuple(dict.fromkeys((*self.every, *other.every))),
             {index: tuple(dict.fromkeys(boxes)) for index, boxes in frames.items()},
         )
+
+
+def outside(boxes: Iterable[Box], rows: int, columns: int) -> NDArray[np.bool_]:
+    """Tell which pixels of an image lie in no box.
+
+    Parameters
+    ----------
+    boxes : iterable of Box
+        They may reach beyond the image.
+    rows, columns : int
+        Size of the image.
+
+    Returns
+    -------
+    ndarray of bool, shape (rows, columns)
+    """
+    free = np.ones((rows, columns), bool)
+    for one in boxes:
+        if (box := one.within(rows, columns)) is not None:
+            free[box.top : box.bottom + 1, box.left : box.right + 1] = False
+    return free

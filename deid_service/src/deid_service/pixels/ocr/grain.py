@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from deid_service.pixels.boxes import Box
+from deid_service.pixels.boxes import Box, outside
 
 __all__ = ["lines_in_grain"]
 
@@ -67,9 +67,7 @@ def lines_in_grain(picture: Picture, masked: Sequence[Box] = ()) -> list[Box]:
 
     if min(picture.shape[:2]) < 2 * _TILE:
         return []
-    shown = np.ones(picture.shape[:2], bool)
-    for box in masked:
-        shown[max(box.top, 0) : box.bottom + 1, max(box.left, 0) : box.right + 1] = False
+    shown = outside(masked, *picture.shape[:2])
     if not shown.any():
         return []
     grey = picture if picture.ndim == 2 else np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)
@@ -79,11 +77,10 @@ def lines_in_grain(picture: Picture, masked: Sequence[Box] = ()) -> list[Box]:
         deviations += [_deviation(np.ascontiguousarray(picture[:, :, channel]), shown) for channel in range(3)]
     return [
         box
-        for deviation in deviations
-        if deviation is not None
+        for energy in [_energy(deviation, shown) for deviation in deviations if deviation is not None]
         for length, height in _LINES
         for size in ((length, height), (height, length))
-        for box in _rows(_energy(deviation, shown), shown, size)
+        for box in _rows(energy, shown, size)
     ]
 
 

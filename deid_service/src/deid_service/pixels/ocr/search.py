@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from deid_service.pixels.boxes import Box, Regions
+from deid_service.pixels.boxes import Box, Regions, outside
 from deid_service.pixels.display import Appearance, View, views
 from deid_service.pixels.ocr.engine import Engine, Word, is_known
 from deid_service.pixels.ocr.evidence import is_read, is_text, prepared_seeds
@@ -324,7 +324,7 @@ def text_in_frame(
     doubtful: list[Word] = []
     strokes: set[Word] = set()
     side = engine.largest_side
-    shown = _shown(rows, columns, masked)
+    shown = outside(masked, rows, columns)
 
     def add(words: Iterable[Word]) -> None:
         for word in words:
@@ -438,7 +438,7 @@ def _painted_over(view: View, boxes: Sequence[Box]) -> Picture:
         return view.image
     # The ground beside a box may itself be black: what lies in any box says nothing of the picture.
     rows, columns = view.image.shape[:2]
-    shown = _shown(rows, columns, boxes)
+    shown = outside(boxes, rows, columns)
     if not shown.any():
         return np.zeros_like(view.image)
     picture = view.image.copy()
@@ -451,15 +451,6 @@ def _painted_over(view: View, boxes: Sequence[Box]) -> Picture:
             around = around.grown(around.bottom - around.top + _EDGE).within(rows, columns) or around
         _cut(picture, box)[...] = np.median(_cut(view.image, around)[_cut(shown, around)], axis=0)
     return picture
-
-
-def _shown(rows: int, columns: int, boxes: Sequence[Box]) -> NDArray[np.bool_]:
-    """Return which pixels of a picture lie in no box."""
-    shown = np.ones((rows, columns), bool)
-    for one in boxes:
-        if (box := one.within(rows, columns)) is not None:
-            _cut(shown, box)[...] = False
-    return shown
 
 
 def _is_shown(shown: NDArray[np.bool_], box: Box) -> bool:

@@ -379,7 +379,8 @@ def test_another_persons_address_looks_like_one_that_there_is_not(real_hub, cook
         asked, fake = ask(petras, Cookie=cookie), ask(made_up, Cookie=cookie)
         assert asked.status_code == fake.status_code == 404
         assert without_nonce(asked.text) == without_nonce(fake.text)
-        assert "P1" not in asked.text
+        # The nonce is random, and may hold any two characters.
+        assert "P1" not in without_nonce(asked.text)
     tokens = {name: f"token {make_token(real_hub, name)[0]}" for name in ("ada", "olga")}
     for authorization in tokens.values():
         assert ask(made_up, Authorization=authorization).status_code == 404

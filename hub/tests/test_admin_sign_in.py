@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from hub.tests.real_hub import notebook_token, signed_in
+from hub.tests.support import without_nonce
 from rpacs_hub.gateway.sessions import SESSION_COOKIE
 
 PAGES = [
@@ -204,7 +205,7 @@ def test_a_changed_cookie_is_nobodys_and_no_form_is_taken_without_its_token(real
     for forged in (swapped, held.rpartition("|")[0], "", "2|1:0|10:1|13:rpacs-session|4:Ym9z|0"):
         answer = ask({**boss, SESSION_COOKIE: forged})
         assert answer.status_code == (302 if method == "GET" else 403), forged
-        assert "boss" not in answer.text
+        assert "boss" not in without_nonce(answer.text)
     if method == "POST":
         for form in ({"name": "x"}, {"_xsrf": ""}, {"_xsrf": "0" * 64}, {"_xsrf": held}):
             answer = ask(boss, data=form)

@@ -75,8 +75,8 @@ class Things:
 
 
 def _other(value: str) -> str:
-    """Return a value of the same length: other digits at the end."""
-    return value[:-6] + value[-6:].translate(str.maketrans(string.digits, "1234567890"))
+    """Return a value of the same length: other digits at the end, be they decimal or hexadecimal."""
+    return value[:-6] + value[-6:].translate(str.maketrans(string.digits + "abcdef", "1234567890bcdefa"))
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ def world(real_hub, archive) -> Iterator[World]:
         people[name] = {"Authorization": f"token {make_token(real_hub, name)[0]}"}
     people["boss"] = {"Authorization": f"token {notebook_token(real_hub, 'boss')}"}
     expired, _ = make_token(real_hub, "mara", expires_in=1)
-    until(lambda: _hub_knows(real_hub, expired) is False, "the token expired", 10)
+    until(lambda: _hub_knows(real_hub, expired) is False, "the token expired", 30)
     forged = secrets.token_urlsafe(32)
     nobody = {
         "expired": {"Authorization": f"token {expired}"},
@@ -267,6 +267,13 @@ def told(answer: httpx.Response) -> str:
     return "\n".join([str(answer.status_code), *sorted(headers), answer.content.decode("latin-1")])
 
 
+def stands_in(trace: str, text: str) -> bool:
+    """Tell whether a text holds a trace; a date may by chance be a part of another image's UID, which is none."""
+    if not trace.isdecimal():
+        return trace in text
+    return re.search(rf"(?<![0-9.]){trace}(?![0-9])", text) is not None
+
+
 def assert_tells_nothing(
     world: World, answer: httpx.Response, fake: httpx.Response, same: list[tuple[str, str]]
 ) -> None:
@@ -274,7 +281,7 @@ def assert_tells_nothing(
     asked = str(answer.request.url) + answer.request.read().decode()
     for trace in world.traces:
         if trace not in asked:  # who names an identifier knows it already
-            assert trace not in told(answer)
+            assert not stands_in(trace, told(answer)), trace
     with_fakes = told(answer)
     for real, made_up in same:
         with_fakes = with_fakes.replace(real, made_up)

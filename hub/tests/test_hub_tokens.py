@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 
 import httpx
@@ -75,7 +74,7 @@ def test_the_token_of_ones_own_server_opens_the_gateway(hub, archive, server_tok
     assert hub.pacs(f"instances/{archive.mr[0].SOPInstanceUID}/file", server_token).status_code == 404
 
 
-@pytest.mark.parametrize("token", [None, "made-up-0123456789", secrets.token_hex(16), "é" * 20])
+@pytest.mark.parametrize("token", [None, "made-up-0123456789", "0123456789abcdef" * 2, "é" * 20])
 def test_nobodys_token_is_401_json_and_no_redirect(hub, token):
     headers = {"Authorization": f"token {token}".encode()} if token else {}
     answer = httpx.get(f"{hub.url}services/pacs/api/v1/me", headers=headers)
@@ -103,8 +102,8 @@ def test_a_revoked_token_stops_working_within_half_a_minute(hub, changed):
 
 def test_a_personal_address_goes_through_the_proxy_and_follows_the_hubs_groups(hub, archive, changed):
     assert changed.left.startswith(f"{hub.url}services/pacs/api/v1/view/")
-    until(lambda: sees(changed.left) == (204, "0"), "the group gone", 20)
-    until(lambda: sees(changed.joined) == (200, str(len(archive.ct))), "the group there", 20)
+    until(lambda: sees(changed.left) == (204, "0"), "the group gone", 30)
+    until(lambda: sees(changed.joined) == (200, str(len(archive.ct))), "the group there", 30)
     for path in ("me", "search"):
         assert httpx.get(changed.joined.replace("/dicom-web", f"/{path}")).status_code == 401
     kept = (hub.folder / "audit.jsonl").read_text() + hub.log.read_text()
@@ -113,7 +112,7 @@ def test_a_personal_address_goes_through_the_proxy_and_follows_the_hubs_groups(h
 
 
 def test_an_address_ends_with_its_owner(changed):
-    until(lambda: httpx.get(f"{changed.orphaned}/studies").status_code == 404, "the address gone", 20)
+    until(lambda: httpx.get(f"{changed.orphaned}/studies").status_code == 404, "the address gone", 30)
 
 
 def test_neither_log_nor_audit_holds_a_token(hub, server_token):

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 import rpacs.voila_template
+from demo.parts import free_port
 from extensions.rpacs.tests.gateway_server import ASKED, Gateway, uid
 from tests.fixtures.browser import CHROMIUM, running_chromium
 
@@ -47,9 +47,7 @@ def server(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         "import os; del os.environ['RPACS_URL']; rpacs.browser()",
     )
     variant(pages, "Reason", "import rpacs; rpacs.browser(token='token-rosa')")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()  # which no outgoing connection takes before the server does
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "IPYTHON", "RPACS"))} | {
         "JUPYTER_PATH": str(rpacs.voila_template.jupyter_path()),  # this tree's template, not the installed copy
         "JUPYTER_CONFIG_DIR": str(folder / "config"),

@@ -92,7 +92,7 @@ def test_the_words_say_what_happened_where():
 
 async def _with_writers(url: str, paths: list[Path], work: Any) -> None:
     async with psycopg_pool.AsyncConnectionPool(
-        url, min_size=1, max_size=4, open=False, timeout=5, kwargs={"autocommit": True}
+        url, min_size=1, max_size=4, open=False, timeout=30, kwargs={"autocommit": True}
     ) as pool:
         writers = [AuditWriter(pool, path) for path in paths]
         try:

@@ -94,7 +94,7 @@ def test_starting_again_starts_only_what_is_down(small):
 
 def test_a_part_that_dies_is_reported_with_its_own_words(small):
     small.add("good")
-    small.add("bad", code="raise SystemExit('the disk is on fire')", ready=lambda: False, timeout=8.5)
+    small.add("bad", code="raise SystemExit('the disk is on fire')", ready=lambda: False, timeout=30)
     small.add("later", "bad")
     with pytest.raises(PartFailedError) as caught:
         small.up()
@@ -138,7 +138,7 @@ def test_what_a_killed_stack_left_is_ended_before_the_next(small):
     try:
         small.add("a")
         small.up()
-        assert left.wait(10) == -15
+        assert left.wait(30) == -15
         assert any("an earlier start left behind" in line for line in small.lines)
     finally:
         left.kill()
@@ -151,7 +151,7 @@ def test_a_killed_supervisor_is_noticed_and_its_programs_are_stopped(small):
     pid = small.stack.program_pid("a")
     wait_for(lambda: "hello" in small.stack.supervisor.log("a").read_text(), 20)
     os.kill(small.stack.supervisor.pid, signal.SIGKILL)
-    wait_for(lambda: small.stack.supervisor.pid is None, 10)
+    wait_for(lambda: small.stack.supervisor.pid is None, 30)
     status = small.stack.status()
     assert (status.healthy, status.running) == (False, False)
     assert "its supervisor is gone, but 1 processes run" in status.problems[0]

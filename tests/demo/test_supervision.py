@@ -108,7 +108,7 @@ def test_shutting_down_leaves_nothing_and_starting_twice_is_harmless(supervisor)
     supervisor.shut_down()
     assert supervisor.pid is None
     assert supervisor.states() == []
-    wait_for(lambda: not any(process.alive for process in family), 10)
+    wait_for(lambda: not any(process.alive for process in family), 30)
 
 
 def test_a_path_too_long_for_a_socket(tmp_path):

@@ -43,7 +43,7 @@ def test_files_of_any_nesting_are_uploaded_and_the_folder_is_left_clean(deployme
     (deployment.inbox / "x.dcm").write_bytes(make_instance(number=2))
     assert drop.sweep() == 2
     assert deployment.ingest.count() == 2
-    wait_for(lambda: (drop.sweep(), list(deployment.inbox.iterdir()) == [])[1], 5, "folders are left")
+    wait_for(lambda: (drop.sweep(), list(deployment.inbox.iterdir()) == [])[1], 30, "folders are left")
     assert not deployment.refused.exists()
 
 
@@ -95,7 +95,7 @@ def test_growing_file_is_not_taken(deployment, client, make_instance):
     for part in range(8):
         growing.write_bytes(data[: len(data) * (part + 1) // 8])
         assert folder.sweep() == 0
-    wait_for(folder.sweep, 5, "the finished file was not taken")
+    wait_for(folder.sweep, 30, "the finished file was not taken")
     assert deployment.ingest.count() == 1
     folder.close()
 
@@ -117,7 +117,7 @@ def test_other_file_under_uids_that_are_waiting_is_set_aside(deployment, drop, m
     (deployment.inbox / "a").write_bytes(make_instance(number=1, **uids))
     drop.sweep()
     (deployment.inbox / "a").write_bytes(make_instance(number=2, **uids))
-    wait_for(drop.sweep, 5)
+    wait_for(drop.sweep, 30)
     assert "same UIDs" in next(deployment.refused.glob("*.reason.txt")).read_text()
     assert deployment.ingest.count() == 1
 
@@ -198,11 +198,11 @@ def test_what_may_not_be_read_is_told_once_with_the_command_that_mends_it(
             assert foreign.folder.is_empty(), "nothing to wait for"
         # What may be read goes on meanwhile.
         (foreign.inbox / "b.dcm").write_bytes(make_instance(number=2))
-        wait_for(foreign.look, 5)
+        wait_for(foreign.look, 30)
         assert foreign.told.current() == [text]
         secret.chmod(0o777)
         (secret / "Doe.dcm").chmod(0o644)
-        wait_for(foreign.look, 5)
+        wait_for(foreign.look, 30)
     assert foreign.told.current() == []
     assert deployment.ingest.count() == 2
     assert len(caplog.records) == 2, "one line when it began, one when it was over"

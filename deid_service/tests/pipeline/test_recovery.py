@@ -11,8 +11,6 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from tests.fixtures.processes import wait_for
-
 DISK_FULL_PLUGIN = textwrap.dedent(
     """
     import os, orthanc
@@ -127,9 +125,9 @@ def test_full_disk_of_the_research_orthanc_is_waited_for(deployment, orthanc_fac
     deployment.upload(*(make_instance(number=number) for number in range(20)))
     deployment.run("--processes", "1")
     deployment.wait_log("is its disk full?")
-    assert deployment.status().queued == 20
+    deployment.wait(lambda: deployment.status().queued == 20, "not all of them wait")
     assert deployment.status().quarantined == {}
     (tmp_path / "area" / "full").unlink()
     deployment.wait_idle(20)
     assert deployment.research.count() == 20
-    assert wait_for(lambda: deployment.ingest.count() == 0, 10)
+    deployment.wait(lambda: deployment.ingest.count() == 0, "originals are still there")

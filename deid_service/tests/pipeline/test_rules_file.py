@@ -334,7 +334,7 @@ def test_service_follows_its_rules_in_s3(s3, aws, put, relay, deployment, make_i
     deployment.upload(make_instance(number=1))
     service = deployment.run("--processes", "1")
     deployment.wait(lambda: "no such object" in (deployment.status().rules_error or ""), "status does not tell")
-    assert deployment.status().queued == 1
+    deployment.wait(lambda: deployment.status().queued == 1, "it does not wait")
     assert "there is no such object" in deployment.call("status").stdout
     assert deployment.call("status", "--check").returncode == 1
     put(RULES.replace("VALUE", "Somewhere"))

@@ -89,7 +89,7 @@ def test_dead_research_orthanc_is_waited_for(deployment, make_instance):
     deployment.wait_log("research Orthanc (http://127.0.0.1")
     deployment.wait(lambda: deployment.status().troubles, "status does not tell")
     assert "connection refused" in deployment.status().troubles[0]
-    assert deployment.status().queued == 40
+    deployment.wait(lambda: deployment.status().queued == 40, "not all of them wait")
     assert deployment.ingest.count() == 40
     deployment.research.start()
     deployment.wait_idle(40)
@@ -146,7 +146,7 @@ def test_broken_rules_at_the_start_are_waited_for(deployment, make_instance):
     deployment.wait_log("nothing is processed until it is mended")
     deployment.wait(lambda: "Lables" in (deployment.status().rules_error or ""), "status does not name the error")
     assert service.poll() is None
-    assert deployment.status().queued == 1
+    deployment.wait(lambda: deployment.status().queued == 1, "it does not wait")
     assert deployment.call("status", "--check").returncode == 1
     deployment.write_rules("Mended")
     deployment.wait_idle(1)

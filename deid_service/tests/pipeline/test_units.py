@@ -302,7 +302,7 @@ def test_a_process_without_work_notices_that_a_server_answers_again():
     gate.look()
     assert troubles.current()
     answers.set()
-    wait_for(lambda: gate.look() or not troubles.current(), 5)
+    wait_for(lambda: gate.look() or not troubles.current(), 30)
     assert gate.is_open()
 
 

@@ -145,7 +145,7 @@ async def test_each_refusal_is_one_message_and_nothing_is_lost(
     bucket = change.pop("bucket", s3.bucket)
     async with running() as exporter:
         wrong = request_for(credentials=keys | change, destination=f"s3://{bucket}/{prefix}")
-        export = await ended(exporter, await exporter.submit("clara", instances, wrong), timeout=10)
+        export = await ended(exporter, await exporter.submit("clara", instances, wrong), timeout=30)
         assert export.state is ExportState.FAILED
         assert message in export.message
         assert export.hint
@@ -162,7 +162,7 @@ async def test_a_server_that_does_not_answer(running, archive, request_for):
     nobody = "http://127.0.0.1:9"
     async with running(allowed_endpoints=(nobody,)) as exporter:
         export = await ended(
-            exporter, await exporter.submit("clara", archive.add(5), request_for(endpoint_url=nobody)), timeout=20
+            exporter, await exporter.submit("clara", archive.add(5), request_for(endpoint_url=nobody)), timeout=60
         )
     assert export.state is ExportState.FAILED
     assert "cannot be reached" in export.message
@@ -267,7 +267,7 @@ async def test_cancel_stops_and_resume_sends_only_the_rest(running, archive, req
         await until(lambda: done_is(exporter, export, 25))
         with pytest.raises(ExportConflict):
             await exporter.resume("clara", export.id, keys)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             cancelled = await exporter.cancel("clara", export.id)
         assert cancelled.state is ExportState.CANCELLED
         assert (cancelled.done, cancelled.failed) == (25, 0)

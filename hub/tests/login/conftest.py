@@ -38,7 +38,7 @@ def hub_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def people() -> Iterator[People]:
-    mark = secrets.token_hex(2)
+    mark = secrets.token_hex(4)
     names = People(f"clara.{mark}", f"nora{mark}", f"boss{mark}", f"guest{mark}")
     yield names
     if os.geteuid() == 0:

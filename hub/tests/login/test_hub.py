@@ -36,7 +36,7 @@ def test_sign_in_home_and_both_cards(visitor: Visitor, hub: Hub, cognito: Cognit
     assert page.locator("a[href$='/admin']").count() == 0
     page.emulate_media(color_scheme="dark")
     colour = "getComputedStyle(document.body).backgroundColor"
-    wait_for(lambda: page.evaluate(colour) == "rgb(16, 22, 27)", 5)
+    wait_for(lambda: page.evaluate(colour) == "rgb(16, 22, 27)", 30)
     visitor.shoot("3-home-dark")
     page.emulate_media(color_scheme="light")
     # From the card to the page, without Lab in between; the server is started on the way.
@@ -164,9 +164,9 @@ def test_the_gateway_gets_its_own_settings_only(hub: Hub, claras_token: str) -> 
 
 def test_groups_changed_at_the_provider_arrive(hub: Hub, cognito: Cognito, claras_token: str, people: People) -> None:
     cognito.join(people.clara, "mr-researchers")
-    wait_for(lambda: "mr-researchers" in me(hub, claras_token).json()["groups"], 10)
+    wait_for(lambda: "mr-researchers" in me(hub, claras_token).json()["groups"], 30)
     cognito.leave(people.clara, "mr-researchers")
-    wait_for(lambda: "mr-researchers" not in me(hub, claras_token).json()["groups"], 10)
+    wait_for(lambda: "mr-researchers" not in me(hub, claras_token).json()["groups"], 30)
 
 
 def test_somebody_removed_at_the_provider_is_locked_out(
@@ -177,7 +177,7 @@ def test_somebody_removed_at_the_provider_is_locked_out(
     token = hub.api("POST", f"users/{people.guest}/tokens", json={"expires_in": 600}).json()["token"]
     assert me(hub, token).json()["name"] == people.guest
     cognito.api.admin_delete_user(UserPoolId=cognito.pool, Username=people.guest)
-    wait_for(lambda: me(hub, token).status_code == 401, 10)
+    wait_for(lambda: me(hub, token).status_code == 401, 30)
     visitor.page.goto(f"{hub.url}hub/home")
     assert "hub/login" in visitor.page.url
 

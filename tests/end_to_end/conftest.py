@@ -122,6 +122,13 @@ def studies(stack: Stack, research: Research, tmp_path_factory: pytest.TempPathF
     identified.storescu(sent.all, stack.ingest.dicom_port, stack.ingest.aet)
     expected = before + len(sent.all) - 1  # the ultrasound that nobody can look at stays behind
     wait_for(lambda: research.count() == expected, 300, lambda: f"{research.count()} of {expected} arrived", every=0.2)
+
+    def at_rest() -> bool:
+        now = stack.status().pipeline
+        return now.get("queued") == 0 and bool(now.get("quarantined"))
+
+    # That it arrived is noted a moment later, and what stays behind may be the last.
+    wait_for(at_rest, 60, lambda: f"the pipeline is at work: {stack.status().pipeline}", every=0.5)
     return sent
 
 

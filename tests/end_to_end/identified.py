@@ -115,9 +115,19 @@ def storescu(files: Iterable[Path], port: int, aet: str) -> None:
 
 @dataclass
 class Identifiers:
-    """Byte strings of the originals that must not occur in any clean copy."""
+    """Byte strings of the originals that must not occur in any clean copy.
+
+    Attributes
+    ----------
+    needles
+        Names, numbers and UIDs: nobody's may occur anywhere.
+    dates
+        Dates of eight digits, which must not occur in the copies of these originals. Another patient's copy may hold
+        one of them as a moved date.
+    """
 
     needles: set[bytes] = field(default_factory=set)
+    dates: set[bytes] = field(default_factory=set)
 
     @classmethod
     def of(cls, files: Iterable[Path]) -> Identifiers:
@@ -134,17 +144,23 @@ class Identifiers:
         values = [str(value) for value in (element.value if element.VM > 1 else [element.value]) if value]
         for value in values:
             if element.VR == "UI" and not _is_registered(value):
+                assert not value.startswith("2.25."), "an original's UID looks like a new one"
                 self.needles.add(value.encode())
             elif element.VR in {"DA", "DT"} and re.match(r"\d{8}", value):
-                self.needles.add(value[:8].encode())
+                self.dates.add(value[:8].encode())
             elif element.keyword in {"PatientID", "AccessionNumber"}:
                 self.needles.add(value.encode())
             elif element.keyword == "PatientName":
                 self.needles.update(part.encode() for part in value.split("^") if len(part) > 3)
 
     def found_in(self, data: bytes) -> set[bytes]:
-        """Return the identifiers that occur anywhere in a file, its pixels included."""
+        """Return the identifiers, without dates, that occur anywhere in a file, its pixels included."""
         return {needle for needle in self.needles if needle in data}
+
+    def dates_in(self, data: bytes) -> set[bytes]:
+        """Return the dates that occur anywhere in a clean copy but by chance in the digits of a new UID."""
+        data = re.sub(rb"2\.25\.[0-9]{1,39}", b"", data)
+        return {date for date in self.dates if date in data}
 
 
 def _walk(dataset: pydicom.Dataset) -> Iterator[pydicom.DataElement]:

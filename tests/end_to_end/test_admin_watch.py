@@ -246,8 +246,7 @@ def test_no_page_names_a_patient(studies, open_page, pages, tmp_path):
     for path in ("", "audit", "exports", "pipeline", "quarantine", "files", "profiles", "who-sees"):
         open_page(path)
     identifiers = Identifiers.of([*studies.all, *scans(tmp_path, 1)])
-    # A date of eight digits is in many a number; names, patient numbers, accession numbers and UIDs are not.
-    identifiers.needles = {needle for needle in identifiers.needles if not re.fullmatch(rb"\d{8}", needle)}
+    # Not dates: eight digits are in many a number; names, patient numbers, accession numbers and UIDs are not.
     assert len(identifiers.needles) > 20
     found = set().union(*(identifiers.found_in(page.encode()) for page in pages))
     assert found == set()

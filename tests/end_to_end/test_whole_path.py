@@ -90,10 +90,17 @@ def test_a_researcher_finds_looks_at_and_exports_what_arrived_under_another_name
         )
 
     # Nothing of the patient is in it, nor in any other clean copy.
-    identifiers = Identifiers.of(studies.all)
-    assert len(identifiers.needles) > 20
-    for data in [*objects.values(), *research.files("MR").values(), *research.files("US").values()]:
-        assert identifiers.found_in(data) == set()
+    everybody = Identifiers.of(studies.all)
+    assert len(everybody.needles) > 20
+    for originals, copies in (
+        (studies.ct, objects),
+        (studies.mr, research.files("MR")),
+        ([studies.us, studies.us_with_text], research.files("US")),
+    ):
+        own = Identifiers.of(originals)
+        assert len(own.dates) > 1
+        for data in copies.values():
+            assert everybody.found_in(data) | own.dates_in(data) == set()
 
     # The page asked nobody but the hub and the sign-in page.
     assert clara.hosts <= {stack.hub_url.split("/")[2], stack.settings.login_url.split("/")[2]}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import httpx
+import psutil
 import psycopg
 import pydicom
 import pytest
@@ -142,8 +143,8 @@ class Deployment:
         with psycopg.connect(conninfo(self.database_url)) as connection:
             return connection.execute(query, values).fetchall()
 
-    def wait(self, condition, what: str, timeout: float = 40) -> None:
-        wait_for(condition, timeout, lambda: f"{what}; log of the service:\n{self.log_text()[-4000:]}", every=0.1)
+    def wait(self, condition, what: str, timeout: float = 40, every: float = 0.1) -> None:
+        wait_for(condition, timeout, lambda: f"{what}; log of the service:\n{self.log_text()[-4000:]}", every=every)
 
     def wait_idle(self, done: int | None = None) -> None:
         """Wait until the inbox is empty and, if given, so many instances were ever done."""
@@ -168,14 +169,15 @@ class Deployment:
         return files
 
     def kill_all(self) -> None:
-        """Kill every process of the service, parents and children, with SIGKILL."""
-        children = [process.pid for process in self.status().processes]
-        for process in self.processes:
+        """Kill every process of the service, parents and children, with SIGKILL, before they do much more."""
+        running = [process for process in self.processes if process.poll() is None]
+        children = [child for process in running for child in psutil.Process(process.pid).children(recursive=True)]
+        for process in running:
             process.kill()
-        for pid in children:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        for process in self.processes:
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+        for process in running:
             process.wait()
 
     def stop(self) -> None:

@@ -40,7 +40,7 @@ def test_instance_out_of_scope_is_discarded_and_counted(deployment, make_instanc
 def test_killed_in_the_middle_loses_nothing_and_forwards_nothing_twice(deployment, make_instance, processes):
     deployment.upload(*(make_instance(f"Patient^{number % 5}", number) for number in range(200)))
     deployment.run("--processes", processes)
-    deployment.wait(lambda: deployment.research.count() >= 40, "nothing was forwarded")
+    deployment.wait(lambda: deployment.research.count() >= 20, "nothing was forwarded", every=0.02)
     deployment.kill_all()
     before = deployment.research.count()
     assert before < 200, "the kill came too late to show anything"

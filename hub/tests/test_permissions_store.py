@@ -253,7 +253,7 @@ def test_the_gateway_with_permissions_in_s3(base, s3, tmp_path, monkeypatch):
         store, browser = served.gateway.services.permissions, served.browser("boss")
         until(lambda: store.state.text == PERMISSIONS, "the first content")
         s3.client().put_object(**at, Body=WIDER.encode())
-        until(lambda: store.state.text == WIDER, "the change in force", 10)
+        until(lambda: store.state.text == WIDER, "the change in force", 30)
         until(lambda: len(served.looped.do(store.versions.list())) == 2, "both versions")
         stale = "0" * 64
         assert browser.post("profiles/save", {"text": OTHER, "expected": stale, "why": "as agreed"}).status_code == 409
@@ -265,7 +265,7 @@ def test_the_gateway_with_permissions_in_s3(base, s3, tmp_path, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
     with serving(settings) as served:
         store = served.gateway.services.permissions
-        until(lambda: store.state.text == OTHER, "the last good one", 20)
+        until(lambda: store.state.text == OTHER, "the last good one", 30)
         browser = served.browser("boss")
         assert "does not answer" in browser.get("files").text
         browser.close()
@@ -284,16 +284,16 @@ def test_the_gateway_follows_keeps_and_says_what_is_wrong(base, tmp_path):
         before = health(served)
         assert before["error"] is None
         path.write_text(WIDER)
-        until(lambda: health(served)["digest"] != before["digest"], "the change in force", 10)
+        until(lambda: health(served)["digest"] != before["digest"], "the change in force", 30)
         assert served.get("me", clara).json()["profiles"][0]["filter"] == "Modality StrIn (CT, MR)"
         wider = health(served)["digest"]
         path.write_text(BROKEN)
-        until(lambda: health(served)["error"], "the error to show", 10)
+        until(lambda: health(served)["error"], "the error to show", 30)
         assert health(served) == {"digest": wider, "error": "1 problem(s), the first on line 1; see `rpacs-hub check`"}
         store = served.gateway.services.permissions
         until(lambda: len(served.looped.do(store.versions.list())) == 2, "both versions")
     with serving(settings) as served:
         clara = served.tokens.add("clara", "ct-researchers")
-        until(lambda: health(served)["digest"] == wider, "the last good one to be in force again", 10)
+        until(lambda: health(served)["digest"] == wider, "the last good one to be in force again", 30)
         assert health(served)["error"]
         assert served.get("me", clara).json()["profiles"][0]["filter"] == "Modality StrIn (CT, MR)"

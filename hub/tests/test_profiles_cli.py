@@ -135,6 +135,6 @@ def test_a_running_gateway_takes_it_over(base, tmp_path, monkeypatch, capsys):
         # There is no index yet, so nothing can be counted. Whoever withdraws a permission cannot wait for one.
         assert main(["profiles", "apply", str(tmp_path / "new.yaml"), "--why", "bea joined", "--yes"]) == 0
         assert "- not counted for bea: There is no index yet." in capsys.readouterr().out
-        until(lambda: served.get("me", bea).json()["profiles"], "the change in force", 10)
+        until(lambda: served.get("me", bea).json()["profiles"], "the change in force", 30)
         newest, first = served.looped.do(store.versions.list())
         assert (newest.why, first.who, store.state.since) == ("bea joined", "file", newest.at)

@@ -32,7 +32,7 @@ def permissions(stack: Stack) -> Iterator[Path]:
             httpx.get(health, timeout=30).json()["permissions"]
             == {"digest": hashlib.sha256(before).hexdigest(), "error": None}
         ),
-        15,
+        30,
         "the permissions are not in force as they were",
         every=0.2,
     )
@@ -135,7 +135,7 @@ def test_a_broken_file_shows_on_the_page_and_in_the_status_and_changes_nothing(
         page.reload()
         return page.locator("#permissions-problems").count() > 0
 
-    wait_for(problems, 15, "the page shows no error", every=0.5)
+    wait_for(problems, 30, "the page shows no error", every=0.5)
     admin.shoot("file-broken")
     assert "Did you mean 'Profiles'?" in page.inner_text("#permissions-problems")
     assert "The last good one stays in force." in page.inner_text("#permissions-problems")
@@ -145,7 +145,7 @@ def test_a_broken_file_shows_on_the_page_and_in_the_status_and_changes_nothing(
     assert "Did you mean 'Profiles'?" in status.stdout
     assert str(permissions) in status.stdout
     permissions.write_text(good)
-    wait_for(lambda: not problems(), 15, "the page still shows the error", every=0.5)
+    wait_for(lambda: not problems(), 30, "the page still shows the error", every=0.5)
     assert "Did you mean" not in demo(stack, "status").stdout
 
 
@@ -157,7 +157,7 @@ def test_the_same_at_a_terminal(stack, permissions, admin, person):
     promised = re.search(r"- \+(\d+) (?:study|studies), .* for nora", shown.stdout)
     assert promised, shown.stdout
     assert permissions.read_text() == new
-    wait_for(lambda: studies_of(nora) == int(promised[1]), 10, "the change is not in force", every=0.2)
+    wait_for(lambda: studies_of(nora) == int(promised[1]), 30, "the change is not in force", every=0.2)
     assert "(terminal): nora joined" in demo(stack, "rpacs-hub", "profiles", "versions", "--limit", "1").stdout
 
 

@@ -113,7 +113,7 @@ def test_what_was_sent_is_counted_and_what_cannot_be_cleaned_says_why(studies, o
 
 def test_the_pipeline_page_looks_again_by_itself(open_page):
     page = open_page("pipeline")
-    with page.expect_navigation(timeout=15_000):
+    with page.expect_navigation(timeout=30_000):
         pass  # nobody touches it
     assert page.inner_text("h1") == "Pipeline"
 

@@ -20,14 +20,13 @@ from deid_service.pixels.frames import open_frames
 from deid_service.pixels.ocr import Word, engine
 from deid_service.pixels.ocr.engine import is_known
 from deid_service.pixels.ocr.evidence import is_text, prepared_seeds
+from deid_service.pixels.ocr.look import _laid, _spans
 from deid_service.pixels.ocr.search import (
     _LOOKS,
     _SECOND_LOOKS,
     FrameKey,
-    _laid,
     _looks_like,
     _painted_over,
-    _spans,
     find_text,
     second_look,
     text_in_frame,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Box", "Regions", "outside"]
+__all__ = ["Box", "Regions", "cut", "outside"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -45,6 +46,10 @@ class Box:
     def grown(self, by: int) -> Box:
         """Return the box with a margin of `by` pixels on each side."""
         return Box(self.left - by, self.top - by, self.right + by, self.bottom + by)
+
+    def shifted(self, right: int, down: int) -> Box:
+        """Return the box so many pixels farther right and down."""
+        return Box(self.left + right, self.top + down, self.right + right, self.bottom + down)
 
     def meets(self, other: Box) -> bool:
         """Tell whether two boxes share a pixel."""
@@ -88,6 +93,11 @@ class Regions:
         )
 
 
+def cut(array: NDArray[Any], box: Box) -> NDArray[Any]:
+    """Return the part of an array, shape (rows, columns, ...), that lies in a box; no copy of it."""
+    return array[box.top : box.bottom + 1, box.left : box.right + 1]
+
+
 def outside(boxes: Iterable[Box], rows: int, columns: int) -> NDArray[np.bool_]:
     """Tell which pixels of an image lie in no box.
 
@@ -105,5 +115,5 @@ def outside(boxes: Iterable[Box], rows: int, columns: int) -> NDArray[np.bool_]:
     free = np.ones((rows, columns), bool)
     for one in boxes:
         if (box := one.within(rows, columns)) is not None:
-            free[box.top : box.bottom + 1, box.left : box.right + 1] = False
+            cut(free, box)[...] = False
     return free

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deid_service.errors import Refused
-from deid_service.pixels.boxes import Box
+from deid_service.pixels.boxes import Box, cut
 from deid_service.pixels.functional_groups import frame_displays
 from deid_service.pixels.layout import Layout
 from deid_service.pixels.palette import read_palette
@@ -170,7 +170,7 @@ def fill(frame: NDArray[Any], boxes: Sequence[Box], cells: NDArray[Any]) -> None
     for one in boxes:
         box = one.within(*frame.shape[:2])
         if box is not None:
-            frame[box.top : box.bottom + 1, box.left : box.right + 1] = cells if frame.ndim == 3 else cells[0]
+            cut(frame, box)[...] = cells if frame.ndim == 3 else cells[0]
 
 
 def inside(shape: tuple[int, ...], boxes: Sequence[Box]) -> NDArray[np.bool_]:

@@ -9,7 +9,6 @@ that one frame has is then looked for at the same place of all others.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
@@ -17,12 +16,14 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from deid_service.pixels.boxes import Box, Regions, outside
+from deid_service.pixels.boxes import Box, Regions, cut, outside
 from deid_service.pixels.display import Appearance, View, views
 from deid_service.pixels.ocr.engine import Engine, Word, is_known
 from deid_service.pixels.ocr.evidence import is_read, is_text, prepared_seeds
 from deid_service.pixels.ocr.grain import lines_in_grain
+from deid_service.pixels.ocr.ink import pictures_of_ink
 from deid_service.pixels.ocr.lines import more_of_lines
+from deid_service.pixels.ocr.look import Look, looked_at
 from deid_service.pixels.ocr.strokes import strokes_of
 
 __all__ = ["FrameKey", "Frames", "find_text", "second_look", "text_in_frame"]
@@ -32,12 +33,9 @@ FrameKey = tuple[bytes, tuple[Box, ...]]
 """What a frame holds, as a digest, and what is black in it."""
 
 
-_OVERLAP: Final = 192
 _AROUND_A_CHANGE: Final = 96
 _EDGE: Final = 2
 _LEAST_SHOWN: Final = 0.1
-_FLAT: Final = 8
-_AROUND_CONTENT: Final = 33
 _SMALL_LETTERS: Final = 2.0
 _SMALLEST_SIDE: Final = 8
 _SAME: Final = 0.8
@@ -58,45 +56,40 @@ class Frames(Protocol):
         """Return a frame's values, shape (rows, columns) or (rows, columns, samples)."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """One pass over a picture: how much larger, whether with its greys turned round, laid on its side or not."""
-
-    scale: float = 1.0
-    turned: bool = False
-    quarters: int = 0
-
-
 _MAIN: Final = ("full", "colour", "window")
-_TURNED_LARGER: Final = _Look(_SMALL_LETTERS, turned=True)
-_AT_BOTH_SCALES: Final = (_Look(), _Look(_SMALL_LETTERS))
+# Where much looks like writing, only what can be read is a find.
+_ONLY_READ: Final = ("strokes", "ink")
+_TURNED_LARGER: Final = Look(_SMALL_LETTERS, turned=True)
+_AT_BOTH_SCALES: Final = (Look(), Look(_SMALL_LETTERS))
 # Small text that runs up or down is seen less well than the same text upright.
-_ON_ITS_SIDE: Final = (_Look(_SMALL_LETTERS, quarters=1), _Look(_SMALL_LETTERS, quarters=3))
-_SECOND_LOOKS: Final[dict[str, tuple[_Look, ...]]] = {
+_ON_ITS_SIDE: Final = (Look(_SMALL_LETTERS, quarters=1), Look(_SMALL_LETTERS, quarters=3))
+_SECOND_LOOKS: Final[dict[str, tuple[Look, ...]]] = {
     **dict.fromkeys(("full", "colour"), (*_AT_BOTH_SCALES, *_ON_ITS_SIDE)),
     "window": _AT_BOTH_SCALES,
     "strokes": (_TURNED_LARGER,),
-    "local": (_Look(turned=True),),
+    "local": (Look(turned=True),),
+    "ink": (_TURNED_LARGER,),
 }
 # Turned round and larger, or as it is: what one of the two is blind to the other one sees, and so it is with strokes.
 # The search has all looks: a word that is seen with the rest of its line may not be seen any more when that is black.
-_LOOKS: Final[dict[str, tuple[_Look, ...]]] = {
-    **dict.fromkeys(("full", "colour"), (_Look(), _TURNED_LARGER, _Look(_SMALL_LETTERS), *_ON_ITS_SIDE)),
-    "window": (_Look(), _TURNED_LARGER, _Look(_SMALL_LETTERS)),
-    "strokes": (_Look(turned=True), _Look(_SMALL_LETTERS), _TURNED_LARGER),
-    "local": (_Look(turned=True),),
+_LOOKS: Final[dict[str, tuple[Look, ...]]] = {
+    **dict.fromkeys(("full", "colour"), (Look(), _TURNED_LARGER, Look(_SMALL_LETTERS), *_ON_ITS_SIDE)),
+    "window": (Look(), _TURNED_LARGER, Look(_SMALL_LETTERS)),
+    "strokes": (Look(turned=True), Look(_SMALL_LETTERS), _TURNED_LARGER),
+    "local": (Look(turned=True), *_ON_ITS_SIDE),
+    "ink": (_TURNED_LARGER,),
 }
-_OTHER_LOOKS: Final = (_Look(),)
+_OTHER_LOOKS: Final = (Look(),)
 _MAIN_OF_LARGE: Final = ("full", "colour")
 # Letters of a large picture are not tiny: what is looked at closely is a screen's worth of pixels.
 _LARGE: Final = 1_600_000
 
 
-def _looks(view: str, rows: int, columns: int, side: int, *, again: bool) -> tuple[_Look, ...]:
+def _looks(view: str, rows: int, columns: int, side: int, *, again: bool) -> tuple[Look, ...]:
     """Return how a view of a size is looked at, with an engine that takes sides of at most `side`."""
     if rows * columns > _LARGE:
-        overview = _Look(min(1.0, side / max(rows, columns)), turned=True)
-        return (_Look(), overview) if view in _MAIN_OF_LARGE else (overview,)
+        overview = Look(min(1.0, side / max(rows, columns)), turned=True)
+        return (Look(), overview) if view in _MAIN_OF_LARGE else (overview,)
     return (_SECOND_LOOKS if again else _LOOKS).get(view, _OTHER_LOOKS)
 
 
@@ -203,7 +196,7 @@ def _over_frames(
             known[key] = words
             before = frame, words
             there = [one.word.box for one in seen]
-            seen += [_Seen(word, _cut(frame, word.box).copy()) for word in words if not is_known(word.box, there)]
+            seen += [_Seen(word, cut(frame, word.box).copy()) for word in words if not is_known(word.box, there)]
     if len(known) > 1:
         _agree(reader, keys, known, seen)
     if clean is not None:
@@ -235,7 +228,7 @@ def _agree(
         missing = [one for one in seen if not is_known(one.word.box, own)]
         if missing:
             frame = reader.decode(index)
-            known[key] += tuple(one.word for one in missing if _looks_like(_cut(frame, one.word.box), one.values))
+            known[key] += tuple(one.word for one in missing if _looks_like(cut(frame, one.word.box), one.values))
 
 
 def _looks_like(here: NDArray[Any], there: NDArray[Any]) -> bool:
@@ -274,7 +267,7 @@ def _carried(
     if not len(ys):
         return list(words), None
     part = Box(int(xs[0]), int(ys[0]), int(xs[-1]), int(ys[-1])).grown(_AROUND_A_CHANGE).within(rows, columns)
-    stand = [word for word in words if not _cut(changed, word.box).any()]
+    stand = [word for word in words if not cut(changed, word.box).any()]
     return stand, part
 
 
@@ -332,20 +325,27 @@ def text_in_frame(
                 found.append(replace(word, box=grown))
                 boxes.append(grown)
 
-    for name, picture in _pictures(frame, appearance or Appearance(), masked):
+    def pictures() -> Iterator[tuple[str, Picture]]:
+        yield from _pictures(frame, appearance or Appearance(), masked)
+        # Last: words that were found by then say what the ink is.
+        yield from (("ink", ink) for ink in pictures_of_ink(frame, boxes, masked, part))
+
+    for name, picture in pictures():
         for look in _looks(name, part.bottom - part.top + 1, part.right - part.left + 1, side, again=again):
-            there = [_shifted(box, -part.left, -part.top) for box in boxes]
+            there = [box.shifted(-part.left, -part.top) for box in boxes]
             finds = [
                 replace(word, box=box)
-                for word in _looked_at(_cut(picture, part), engine, look, there)
+                for word in looked_at(cut(picture, part), engine, look, there)
                 # Where a box is black, its own edge in the ground can be all that is seen.
-                if _is_shown(shown, box := _shifted(word.box, part.left, part.top))
+                if _is_shown(shown, box := word.box.shifted(part.left, part.top))
             ]
             text = [
-                word for word in finds if (name != "strokes" or is_read(word)) and is_text(word, seeds, rows * columns)
+                word
+                for word in finds
+                if (name not in _ONLY_READ or is_read(word)) and is_text(word, seeds, rows * columns)
             ]
             rest = [word for word in finds if word not in text]
-            if name == "strokes":
+            if name in _ONLY_READ:
                 strokes.update(rest)
             add(text)
             doubtful += rest
@@ -378,60 +378,6 @@ def _in_grain(picture: Picture, known: Sequence[Box], part: Box) -> list[Word]:
     return words
 
 
-def _looked_at(picture: Picture, engine: Engine, look: _Look, known: Sequence[Box]) -> Iterator[Word]:
-    """Yield what the engine sees in a picture, tile by tile, in the picture's own pixels."""
-    import cv2
-
-    rows, columns = picture.shape[:2]
-    if look.quarters:
-        on_its_side = np.rot90(picture, look.quarters)
-        there = [_laid(box, rows, columns, look.quarters) for box in known]
-        for word in _looked_at(on_its_side, engine, replace(look, quarters=0), there):
-            yield replace(word, box=_laid(word.box, columns, rows, -look.quarters))
-        return
-    if look.turned:
-        picture = 255 - picture
-    for whole in _tiles(rows, columns, int(engine.largest_side / look.scale)):
-        tile = _without_flat_margins(picture, whole)
-        if tile is None:
-            continue
-        piece = _cut(picture, tile)
-        if look.scale != 1.0:
-            way = cv2.INTER_CUBIC if look.scale > 1 else cv2.INTER_AREA
-            piece = np.asarray(cv2.resize(piece, None, fx=look.scale, fy=look.scale, interpolation=way), np.uint8)
-        there = [_scaled(_shifted(box, -tile.left, -tile.top), look.scale) for box in known]
-        for word in engine.find(np.ascontiguousarray(piece), there):
-            yield replace(word, box=_shifted(_scaled(word.box, 1 / look.scale), tile.left, tile.top))
-
-
-def _without_flat_margins(picture: Picture, tile: Box) -> Box | None:
-    """Cut off what is even beside the picture proper, often half of the pixels; None if nothing else is there."""
-    import cv2
-
-    piece = _cut(picture, tile)
-    kernel = np.ones((_AROUND_CONTENT, _AROUND_CONTENT), np.uint8)
-    spread = np.asarray(cv2.subtract(cv2.dilate(piece, kernel), cv2.erode(piece, kernel)))
-    content = (spread if spread.ndim == 2 else spread.max(axis=2)) >= _FLAT
-    ys, xs = np.flatnonzero(content.any(axis=1)), np.flatnonzero(content.any(axis=0))
-    return _shifted(Box(int(xs[0]), int(ys[0]), int(xs[-1]), int(ys[-1])), tile.left, tile.top) if len(ys) else None
-
-
-def _tiles(rows: int, columns: int, side: int) -> Iterator[Box]:
-    """Cut a picture into overlapping tiles, none larger than `side`, all of about one size."""
-    for top, bottom in _spans(rows, side):
-        for left, right in _spans(columns, side):
-            yield Box(left, top, right, bottom)
-
-
-def _spans(length: int, side: int) -> list[tuple[int, int]]:
-    if length <= side:
-        return [(0, length - 1)]
-    overlap = min(_OVERLAP, side // 4)
-    number = -(-(length - overlap) // (side - overlap))
-    step = (length - side) / (number - 1)
-    return [(round(step * index), round(step * index) + side - 1) for index in range(number)]
-
-
 def _painted_over(view: View, boxes: Sequence[Box]) -> Picture:
     """Return the picture with each box in the middle colour of what is shown around it."""
     if not boxes:
@@ -447,36 +393,16 @@ def _painted_over(view: View, boxes: Sequence[Box]) -> Picture:
         around = one.grown(_EDGE).within(rows, columns)
         if box is None or around is None:
             continue
-        while not _cut(shown, around).any():
+        while not cut(shown, around).any():
             around = around.grown(around.bottom - around.top + _EDGE).within(rows, columns) or around
-        _cut(picture, box)[...] = np.median(_cut(view.image, around)[_cut(shown, around)], axis=0)
+        cut(picture, box)[...] = np.median(cut(view.image, around)[cut(shown, around)], axis=0)
     return picture
 
 
 def _is_shown(shown: NDArray[np.bool_], box: Box) -> bool:
     """Tell whether enough of a box is not black for anything to be seen there."""
     inside = box.within(*shown.shape)
-    return inside is not None and float(_cut(shown, inside).mean()) >= _LEAST_SHOWN
-
-
-def _cut(array: NDArray[Any], box: Box) -> NDArray[Any]:
-    return array[box.top : box.bottom + 1, box.left : box.right + 1]
-
-
-def _scaled(box: Box, by: float) -> Box:
-    left, top, right, bottom = (side * by for side in (box.left, box.top, box.right, box.bottom))
-    return Box(math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom))
-
-
-def _laid(box: Box, rows: int, columns: int, quarters: int) -> Box:
-    """Return where a box of a picture of this size is after one or three quarter turns, as `numpy.rot90` makes them."""
-    if quarters % 4 == 1:
-        return Box(box.top, columns - 1 - box.right, box.bottom, columns - 1 - box.left)
-    return Box(rows - 1 - box.bottom, box.left, rows - 1 - box.top, box.right)
-
-
-def _shifted(box: Box, right: int, down: int) -> Box:
-    return Box(box.left + right, box.top + down, box.right + right, box.bottom + down)
+    return inside is not None and float(cut(shown, inside).mean()) >= _LEAST_SHOWN
 
 
 def _with_margin(box: Box) -> Box:

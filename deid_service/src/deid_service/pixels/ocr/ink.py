@@ -103,7 +103,7 @@ def _bins(frame: NDArray[Any], inside: _Mask) -> tuple[NDArray[np.intp], tuple[i
         edges = np.unique(np.quantile(frame[inside], np.linspace(0, 1, _GREYS)))
         return np.searchsorted(edges, frame).astype(np.intp), (len(edges) + 1,)
     low, high = float(frame.min()), float(frame.max())
-    shades = ((frame - low) * (_SHADES / (high - low + 1))).astype(np.intp)
+    shades = ((frame.astype(np.float32) - np.float32(low)) * np.float32(_SHADES / (high - low + 1))).astype(np.intp)
     number = (_SHADES,) * frame.shape[2]
     return np.ravel_multi_index(tuple(np.moveaxis(shades, 2, 0)), number), number
 

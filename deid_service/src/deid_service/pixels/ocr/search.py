@@ -1,9 +1,9 @@
 """Looking for text in the frames of an instance, and looking again after it was blacked out.
 
-Each frame is looked at in several pictures (:mod:`deid_service.pixels.display`, :mod:`.strokes`) and at two scales,
-one of them with its greys turned round. What one look found is not read again by the next. Frames with equal bytes are
-looked at once; of a frame that differs from the one before in a part only, just that part and its surroundings. Text
-that one frame has is then looked for at the same place of all others.
+Each frame is looked at in several pictures (:mod:`deid_service.pixels.display`, :mod:`.strokes`, :mod:`.ink`) and at
+two scales, one of them with its greys turned round. What one look found is not read again by the next. Frames with
+equal bytes are looked at once; of a frame that differs from the one before in a part only, just that part and its
+surroundings. Text that one frame has is then looked for at the same place of all others.
 """
 
 from __future__ import annotations
@@ -57,8 +57,6 @@ class Frames(Protocol):
 
 
 _MAIN: Final = ("full", "colour", "window")
-# Where much looks like writing, only what can be read is a find.
-_ONLY_READ: Final = ("strokes", "ink")
 _TURNED_LARGER: Final = Look(_SMALL_LETTERS, turned=True)
 _AT_BOTH_SCALES: Final = (Look(), Look(_SMALL_LETTERS))
 # Small text that runs up or down is seen less well than the same text upright.
@@ -91,6 +89,11 @@ def _looks(view: str, rows: int, columns: int, side: int, *, again: bool) -> tup
         overview = Look(min(1.0, side / max(rows, columns)), turned=True)
         return (Look(), overview) if view in _MAIN_OF_LARGE else (overview,)
     return (_SECOND_LOOKS if again else _LOOKS).get(view, _OTHER_LOOKS)
+
+
+def _must_be_read(view: str, look: Look) -> bool:
+    """Tell where so much looks like writing that only what can be read is a find: folds, vessels, chance."""
+    return view in ("strokes", "ink") or (view == "local" and look.quarters != 0)
 
 
 def find_text(
@@ -315,7 +318,7 @@ def text_in_frame(
     boxes = [word.box for word in known]
     found: list[Word] = []
     doubtful: list[Word] = []
-    strokes: set[Word] = set()
+    unread: set[Word] = set()
     side = engine.largest_side
     shown = outside(masked, rows, columns)
 
@@ -339,21 +342,18 @@ def text_in_frame(
                 # Where a box is black, its own edge in the ground can be all that is seen.
                 if _is_shown(shown, box := word.box.shifted(part.left, part.top))
             ]
-            text = [
-                word
-                for word in finds
-                if (name not in _ONLY_READ or is_read(word)) and is_text(word, seeds, rows * columns)
-            ]
+            only_read = _must_be_read(name, look)
+            text = [word for word in finds if (not only_read or is_read(word)) and is_text(word, seeds, rows * columns)]
             rest = [word for word in finds if word not in text]
-            if name in _ONLY_READ:
-                strokes.update(rest)
+            if only_read:
+                unread.update(rest)
             add(text)
             doubtful += rest
         if name in _MAIN:
             lines = _in_grain(picture, [*masked, *boxes], part)
             found += lines
             boxes += [line.box for line in lines]
-    add(more_of_lines(doubtful, boxes, strokes))
+    add(more_of_lines(doubtful, boxes, unread))
     return tuple(found)
 
 

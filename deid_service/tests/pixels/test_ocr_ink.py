@@ -46,6 +46,16 @@ def test_of_a_restless_ground_only_chance_is_left(dtype: Any) -> None:
     assert set(np.unique(picture)) == {0, 255}
 
 
+def test_values_that_are_no_number_hide_nothing() -> None:
+    found, missed = _letters("Kowalski", (40, 60)), _letters("Kowalski 1963", (60, 100))
+    frame = _restless(1, np.float64)
+    frame[:20], frame[20:40] = np.nan, np.inf
+    frame[found | missed] = 106
+    like, single = pictures_of_ink(frame[:, :, np.newaxis], [_around(found)], (), _WHOLE)
+    assert np.median(like[missed]) > 180
+    assert (single[missed] == 255).all()
+
+
 def test_a_colour_is_an_ink_by_all_its_samples() -> None:
     letters = _letters("Kowalski 1963", (60, 100))
     frame = np.stack([_restless(seed, np.uint8) for seed in range(3)], axis=2)

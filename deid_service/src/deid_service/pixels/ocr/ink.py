@@ -44,6 +44,7 @@ _GREYS: Final = 256
 _SHADES: Final = 64
 # So many pixels of a bin may be there by chance.
 _BY_CHANCE: Final = 3.0
+_LIKELY: Final = 64
 
 
 def pictures_of_ink(frame: NDArray[Any], known: Sequence[Box], masked: Sequence[Box], part: Box) -> Iterator[Picture]:
@@ -64,16 +65,19 @@ def pictures_of_ink(frame: NDArray[Any], known: Sequence[Box], masked: Sequence[
     ------
     ndarray of uint8, shape (rows, columns)
         At most three, light on dark: one of what is like the words in `known`, if there are any, and two of single
-        values that have the shape of letters outside of `known`.
+        values; none in which nothing outside of `known` is as large as letters.
     """
+    if frame.ndim == 3 and frame.shape[2] == 1:
+        frame = frame[:, :, 0]
     rows, columns = frame.shape[:2]
     shown, unknown = outside(masked, rows, columns), outside(known, rows, columns)
-    if (like := _like_words(frame, known, shown)) is not None:
+    searched = unknown & ~outside([part], rows, columns)
+    like = _like_words(frame, known, shown)
+    if like is not None and _has_letters((like >= _LIKELY) & searched):
         yield like
     values = _packed(frame)
     if values is None:
         return
-    searched = unknown & ~outside([part], rows, columns)
     inks = [ink for value in _frequent(values[shown]) if (ink := _narrow((values == value) & shown)).any()]
     # What lies in the boxes of words is what they are written with; without words, the most outstanding comes first.
     inks.sort(key=lambda ink: float(unknown[ink].mean()))
@@ -100,7 +104,7 @@ def _like_words(frame: NDArray[Any], known: Sequence[Box], shown: _Mask) -> Pict
 def _bins(frame: NDArray[Any], inside: _Mask) -> tuple[NDArray[np.intp], tuple[int, ...]]:
     """Return the bin of each pixel, and how many there are in each direction."""
     if frame.ndim == 2:
-        edges = np.unique(np.quantile(frame[inside], np.linspace(0, 1, _GREYS)))
+        edges = np.unique(np.quantile(frame[inside], np.linspace(0, 1, _GREYS), method="nearest"))
         return np.searchsorted(edges, frame).astype(np.intp), (len(edges) + 1,)
     low, high = float(frame.min()), float(frame.max())
     shades = ((frame.astype(np.float32) - np.float32(low)) * np.float32(_SHADES / (high - low + 1))).astype(np.intp)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import struct
-from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
-from deid_service._buffers import Data, Part, deflated, spool
+from deid_service._buffers import Part, deflated, spool
+from deid_service._file_meta import file_meta
 from deid_service._memory import LONGEST, MOST_ELEMENTS, MOST_RUNS, Known, Memory, Remembered
+from deid_service._place import Adds, Place, encoded, split_adds
 from deid_service._values import PATIENT_ID, NewValues
 from deid_service.errors import Refused
 from deid_service.outcomes import Change, Cleaned
 from deid_service.pixels.cleaning import PixelWork
 from deid_service.pixels.codecs import TARGETS
 from deid_service.pixels.copies import rewrite_copy
-from deid_service.profiles.markers import CodesMarker, TextMarker
 from deid_service.pseudonyms import PseudonymKey
 from deid_service.rules import Action
 from deid_service.rules.compile import Decision, Level, Plan
@@ -36,7 +35,7 @@ from deid_service.wire import (
     read,
 )
 from deid_service.wire.encoding import is_deflated
-from dicom_query import TagStep, tag_text
+from dicom_query import tag_text
 
 __all__ = [
     "CHARACTER_SET",
@@ -64,84 +63,7 @@ REQUIRED: Final = {
 
 _PADDING: Final = 0xFFFCFFFC
 _PIXEL_DATA: Final = 0x7FE00010
-_EXPLICIT_LITTLE: Final = Encoding(explicit=True, little=True)
-# PS3.7 D.3.3.2: who wrote the file. A fixed number under the UUID root.
-_IMPLEMENTATION_UID: Final = b"2.25.190146391238740513925704219348107266881"
-_IMPLEMENTATION_VERSION: Final = b"RPACS_DEID_1"
-
 _PIXEL_VRS: Final = frozenset({"OB", "OD", "OF", "OW", "UN"})
-_Adds = list[tuple[tuple[TagStep, ...], AddTags]]
-_Set = AddTags | TextMarker | CodesMarker
-
-
-class _Place:
-    """A data set that is being cleaned, what holds in it, and what is written in its place so far."""
-
-    __slots__ = (
-        "_data",
-        "_run_end",
-        "_run_start",
-        "changed",
-        "chunks",
-        "codecs",
-        "deeper",
-        "dropped",
-        "elements",
-        "encoding",
-        "here",
-        "known",
-        "level",
-        "path",
-        "pending",
-    )
-
-    def __init__(
-        self,
-        data: Data,
-        elements: list[Element],
-        level: Level,
-        encoding: Encoding,
-        codecs: tuple[str, ...],
-        path: str,
-        here: dict[int, _Set],
-        deeper: dict[int, _Adds],
-    ) -> None:
-        self._data = data
-        self.elements = elements
-        self.level = level
-        self.encoding = encoding
-        self.codecs = codecs
-        self.path = path
-        self.here = here
-        self.deeper = deeper
-        self.dropped: set[int] = set()  # private creators that went
-        self.pending = sorted(here.keys() | deeper.keys())  # what may have to be added further on
-        self.known: Remembered | None = None
-        self.chunks: list[Part] = []
-        self.changed = False
-        self._run_start = self._run_end = -1  # what is copied from the source as it is, up to now
-
-    def copy(self, element: Element, *, joined: bool) -> None:
-        """Copy an element from the source; `joined` to what was copied last, if it follows."""
-        if joined and self._run_start >= 0 and element.start == self._run_end:
-            self._run_end = element.end
-            return
-        if self._run_start >= 0:
-            self.changed = True  # something was skipped, or the order is not that of the source
-            self.flush()
-        self._run_start, self._run_end = element.start, element.end
-
-    def write(self, chunks: Iterable[Part]) -> None:
-        """Write something else than stood there."""
-        self.flush()
-        self.chunks += chunks
-        self.changed = True
-
-    def flush(self) -> None:
-        """End what is copied in one piece."""
-        if self._run_start >= 0:
-            self.chunks.append(self._data[self._run_start : self._run_end])
-            self._run_start = -1
 
 
 class Cleaning:
@@ -209,7 +131,7 @@ class Cleaning:
         for tag, name in REQUIRED.items():
             if not self._names.get(tag):
                 raise Refused("missing_uid", f"the rules leave the instance without a {name}")
-        head = self._file_meta()
+        head = file_meta(self._names[SOP_CLASS], self._names[SOP_INSTANCE], self._source.transfer_syntax)
         if is_deflated(self._source.transfer_syntax):
             parts = _as_parts([head, *deflated(chunks)])
         else:
@@ -245,31 +167,21 @@ class Cleaning:
         self._note("", next(tag for tag in new.tags if tag in PIXEL_TAGS), "masked")
         return new.parts
 
-    def _file_meta(self) -> bytes:
-        """Build preamble, prefix and group 0002 from nothing but what the clean data set says (PS3.10 7.1)."""
-        before, after = _around_the_name(self._names[SOP_CLASS], self._source.transfer_syntax)
-        name = self._names[SOP_INSTANCE].encode()
-        name += b"\0" * (len(name) % 2)
-        name = _EXPLICIT_LITTLE.header(0x00020003, "UI", len(name)) + name
-        length = _EXPLICIT_LITTLE.header(0x00020000, "UL", 4)
-        length += struct.pack("<I", len(before) + len(name) + len(after))
-        return b"".join((b"\0" * 128, b"DICM", length, before, name, after))
-
     def _clean_level(
         self,
         elements: list[Element],
         level: Level,
         encoding: Encoding,
         codecs: tuple[str, ...],
-        adds: _Adds,
+        adds: Adds,
         path: str,
     ) -> tuple[list[Part], bool]:
         """Clean one data set; return its bytes and whether they differ from the source's."""
         top = path == ""
-        here, deeper = _split_adds(adds)
+        here, deeper = split_adds(adds)
         if top and self._markers:
             here = {**self._markers, **here}
-        place = _Place(self._data, elements, level, encoding, codecs, path, here, deeper)
+        place = Place(self._data, elements, level, encoding, codecs, path, here, deeper)
         if top:
             place.known = self._known(place)
         for segment in (self._source.segments if top else None) or elements:
@@ -281,7 +193,7 @@ class Cleaning:
         self._add_missing(place, 0x1_0000_0000)
         return place.chunks, place.changed
 
-    def _add_missing(self, place: _Place, before: int) -> None:
+    def _add_missing(self, place: Place, before: int) -> None:
         """Add what is to be there in front of a tag."""
         pending = place.pending
         while pending and pending[0] < before:
@@ -289,7 +201,7 @@ class Cleaning:
             if extra is not None:
                 place.write([extra])
 
-    def _clean_next(self, element: Element, place: _Place) -> None:
+    def _clean_next(self, element: Element, place: Place) -> None:
         """Clean the next element of a data set."""
         tag, top = element.tag, place.path == ""
         pending = place.pending
@@ -329,7 +241,7 @@ class Cleaning:
         else:
             place.copy(element, joined=tag not in PIXEL_TAGS)
 
-    def _clean_run(self, run: PlacedRun, place: _Place) -> None:
+    def _clean_run(self, run: PlacedRun, place: Place) -> None:
         """Clean elements that earlier instances held too.
 
         What becomes of them follows from their bytes and from what :meth:`_known` asks for, as it does for a single
@@ -364,7 +276,7 @@ class Cleaning:
                 {tag: name for tag, name in self._names.items() if tag not in names},
             )
 
-    def _do_again(self, same: Known, place: _Place) -> None:
+    def _do_again(self, same: Known, place: Place) -> None:
         """Do what was done for an earlier instance."""
         self._changes += same.changes
         self._values.mappings.update(same.mappings)
@@ -372,13 +284,13 @@ class Cleaning:
         self._tags += same.tags
         place.write([same.written] if same.written else ())
 
-    def _known(self, place: _Place) -> Remembered:
+    def _known(self, place: Place) -> Remembered:
         """Return what became of elements of instances for which the same holds in all that an element can tell."""
         identity = self._identity
         who = (identity.patient_id, identity.issuer, identity.study, identity.series)
         return self._memory.elements((self._plan, self._pixels.looked_at, place.encoding, place.codecs, *who))
 
-    def _clean_and_remember(self, known: Remembered, raw: bytes, element: Element, place: _Place) -> list[Part] | None:
+    def _clean_and_remember(self, known: Remembered, raw: bytes, element: Element, place: Place) -> list[Part] | None:
         """Clean an element, and remember the result unless it holds for this instance only."""
         values = self._values
         noted, mappings = len(self._changes), values.mappings
@@ -399,7 +311,7 @@ class Cleaning:
             known.elements[raw] = Known(result, tags, tuple(self._changes[noted:]), new, cut, names)
         return written
 
-    def _clean_element(self, element: Element, place: _Place) -> list[Part] | None:
+    def _clean_element(self, element: Element, place: Place) -> list[Part] | None:
         """Clean one element; return what is written, nothing at all if it goes, None if it stays as it is."""
         tag, path, level, encoding = element.tag, place.path, place.level, place.encoding
         decision = level.decide(tag, element.vr, element.creator, element.items is not None)
@@ -414,7 +326,7 @@ class Cleaning:
         rule = place.here.get(tag)
         prevails = decision.by_profile or decision.action not in (Action.REMOVE, Action.EMPTY)
         if rule is not None and prevails and not (isinstance(rule, AddTags) and not rule.overwrite):
-            set_to = _encoded(rule, encoding, place.codecs)
+            set_to = encoded(rule, encoding, place.codecs)
             self._note(path, tag, "set")
             if path == "":
                 self._keep_name(tag, set_to)
@@ -459,7 +371,7 @@ class Cleaning:
         level: Level | None,
         encoding: Encoding,
         codecs: tuple[str, ...],
-        adds: _Adds | tuple[()],
+        adds: Adds | tuple[()],
         path: str,
     ) -> list[Part] | None:
         """Clean the items of a sequence; None if nothing in them changed."""
@@ -483,14 +395,14 @@ class Cleaning:
             return [encoding.header(element.tag, element.vr, UNDEFINED), *body, inner.sequence_end()]
         return [encoding.header(element.tag, element.vr, sum(map(len, body))), *body]
 
-    def _added(self, tag: int, place: _Place) -> bytes | None:
+    def _added(self, tag: int, place: Place) -> bytes | None:
         """Write an element that the instance lacks; None if it is not to be there."""
         extra = self._added_element(tag, place)
         if extra is not None and place.path == "":
             self._tags.append(tag)
         return extra
 
-    def _added_element(self, tag: int, place: _Place) -> bytes | None:
+    def _added_element(self, tag: int, place: Place) -> bytes | None:
         level, encoding, codecs, path = place.level, place.encoding, place.codecs, place.path
         rule = place.here.get(tag)
         if rule is not None:
@@ -498,7 +410,7 @@ class Cleaning:
             deleted = not decision.by_profile
             if deleted and decision.action is Action.REMOVE:
                 return None
-            value = b"" if deleted and decision.action is Action.EMPTY else _encoded(rule, encoding, codecs)
+            value = b"" if deleted and decision.action is Action.EMPTY else encoded(rule, encoding, codecs)
             self._note(path, tag, "added")
             if path == "":
                 self._keep_name(tag, value)
@@ -537,51 +449,16 @@ def _change(path: str, tag: int, action: str) -> Change:
     return Change(f"{path}{tag_text(tag)}", action)
 
 
-@lru_cache(maxsize=256)
-def _around_the_name(sop_class: str, transfer_syntax: str) -> tuple[bytes, bytes]:
-    """Return what stands before and after the instance's name in file meta information."""
-
-    def element(tag: int, vr: str, value: bytes) -> bytes:
-        return _EXPLICIT_LITTLE.header(tag, vr, len(value)) + value
-
-    def uid(tag: int, value: bytes) -> bytes:
-        return element(tag, "UI", value + b"\0" * (len(value) % 2))
-
-    before = element(0x00020001, "OB", b"\x00\x01") + uid(0x00020002, sop_class.encode())
-    after = uid(0x00020010, transfer_syntax.encode()) + uid(0x00020012, _IMPLEMENTATION_UID)
-    return before, after + element(0x00020013, "SH", _IMPLEMENTATION_VERSION)
-
-
 def _is_creator(tag: int) -> bool:
     """Tell whether an element reserves a private block (PS3.5 7.8.1)."""
     return bool(tag & 0x00010000) and 0x10 <= tag & 0xFFFF <= 0xFF
 
 
-def _may_be_remembered(tag: int, place: _Place) -> bool:
+def _may_be_remembered(tag: int, place: Place) -> bool:
     """Tell whether what becomes of a top-level element depends on nothing but its bytes, the plan and the patient."""
     # Private elements depend on their creator; the instance's own UID never comes again.
     special = tag & 0x00010000 or tag in (SOP_INSTANCE, CHARACTER_SET) or tag in PIXEL_TAGS
     return not special and tag not in place.here and tag not in place.deeper
-
-
-def _encoded(rule: _Set, encoding: Encoding, codecs: tuple[str, ...]) -> bytes:
-    if isinstance(rule, AddTags):
-        return rule.encoded(little=encoding.little, codecs=codecs)
-    return rule.encoded(encoding)
-
-
-def _split_adds(
-    adds: _Adds,
-) -> tuple[dict[int, _Set], dict[int, _Adds]]:
-    """Sort what is to be added into elements of this level and paths further down; of two rules the later counts."""
-    here: dict[int, _Set] = {}
-    deeper: dict[int, _Adds] = {}
-    for steps, rule in adds:
-        if len(steps) == 1:
-            here[steps[0].tag] = rule
-        else:
-            deeper.setdefault(steps[0].tag, []).append((steps, rule))
-    return here, deeper
 
 
 def _as_parts(chunks: list[Part]) -> list[Part]:

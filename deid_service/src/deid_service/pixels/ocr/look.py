@@ -102,7 +102,7 @@ def _without_flat_margins(picture: Picture, tile: Box) -> Box | None:
 
 
 def _tiles(rows: int, columns: int, side: int) -> Iterator[Box]:
-    """Cut a picture into overlapping tiles, none larger than `side`, all of about one size."""
+    """Cut a picture into overlapping tiles of one size: at most `side`, and no larger than as few of them must be."""
     for top, bottom in _spans(rows, side):
         for left, right in _spans(columns, side):
             yield Box(left, top, right, bottom)
@@ -113,8 +113,9 @@ def _spans(length: int, side: int) -> list[tuple[int, int]]:
         return [(0, length - 1)]
     overlap = min(_OVERLAP, side // 4)
     number = -(-(length - overlap) // (side - overlap))
-    step = (length - side) / (number - 1)
-    return [(round(step * index), round(step * index) + side - 1) for index in range(number)]
+    size = -(-(length + overlap * (number - 1)) // number)
+    step = (length - size) / (number - 1)
+    return [(round(step * index), round(step * index) + size - 1) for index in range(number)]
 
 
 def _scaled(box: Box, by: float) -> Box:

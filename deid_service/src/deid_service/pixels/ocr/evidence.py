@@ -15,7 +15,7 @@ from typing import Final
 
 from deid_service.pixels.ocr.engine import Word
 
-__all__ = ["is_read", "is_read_badly", "is_text", "prepared_seeds"]
+__all__ = ["is_read", "is_read_badly", "is_read_well", "is_text", "prepared_seeds"]
 
 _READ: Final = 0.6
 _READ_BADLY: Final = 0.4
@@ -54,6 +54,16 @@ def is_read(word: Word) -> bool:
     """
     letters = len(_letters(word.text))
     return letters > 1 and word.confidence >= (_READ_WELL if letters <= _SHORT else _READ)
+
+
+def is_read_well(word: Word) -> bool:
+    """Tell whether an engine read letters with certainty.
+
+    Where pixels of one value are shown alone, chance and outlines make marks as plain as letters, and letters are read
+    as well as in print.
+    """
+    letters = len(_letters(word.text))
+    return letters > 1 and word.confidence >= (_LONE if letters <= _SHORT else _READ_WELL)
 
 
 def is_read_badly(word: Word) -> bool:

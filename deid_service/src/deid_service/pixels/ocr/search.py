@@ -9,7 +9,7 @@ surroundings. Text that one frame has is then looked for at the same place of al
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from deid_service.pixels.boxes import Box, Regions, cut, outside
 from deid_service.pixels.display import Appearance, View, views
 from deid_service.pixels.ocr.engine import Engine, Word, is_known
-from deid_service.pixels.ocr.evidence import is_read, is_text, prepared_seeds
+from deid_service.pixels.ocr.evidence import is_read, is_read_well, is_text, prepared_seeds
 from deid_service.pixels.ocr.grain import lines_in_grain
 from deid_service.pixels.ocr.ink import pictures_of_ink
 from deid_service.pixels.ocr.lines import more_of_lines
@@ -91,9 +91,11 @@ def _looks(view: str, rows: int, columns: int, side: int, *, again: bool) -> tup
     return (_SECOND_LOOKS if again else _LOOKS).get(view, _OTHER_LOOKS)
 
 
-def _must_be_read(view: str, look: Look) -> bool:
-    """Tell where so much looks like writing that only what can be read is a find: folds, vessels, chance."""
-    return view in ("strokes", "ink") or (view == "local" and look.quarters != 0)
+def _must_be_read(view: str, look: Look) -> Callable[[Word], bool] | None:
+    """Return how well a find must be read where much looks like writing: folds, vessels, chance. None elsewhere."""
+    if view == "ink":
+        return is_read_well
+    return is_read if view == "strokes" or (view == "local" and look.quarters) else None
 
 
 def find_text(
@@ -342,10 +344,14 @@ def text_in_frame(
                 # Where a box is black, its own edge in the ground can be all that is seen.
                 if _is_shown(shown, box := word.box.shifted(part.left, part.top))
             ]
-            only_read = _must_be_read(name, look)
-            text = [word for word in finds if (not only_read or is_read(word)) and is_text(word, seeds, rows * columns)]
+            is_read_here = _must_be_read(name, look)
+            text = [
+                word
+                for word in finds
+                if (is_read_here is None or is_read_here(word)) and is_text(word, seeds, rows * columns)
+            ]
             rest = [word for word in finds if word not in text]
-            if only_read:
+            if is_read_here is not None:
                 unread.update(rest)
             add(text)
             doubtful += rest

@@ -21,6 +21,7 @@ _READ: Final = 0.6
 _READ_BADLY: Final = 0.4
 _LONE_READ_BADLY: Final = 0.8
 _READ_WELL: Final = 0.75
+_SHORT_READ_WELL: Final = 0.85
 _DETECTED: Final = 0.5
 _SHORT_DETECTED: Final = 0.65
 _SEED: Final = 0.3
@@ -59,11 +60,11 @@ def is_read(word: Word) -> bool:
 def is_read_well(word: Word) -> bool:
     """Tell whether an engine read letters with certainty.
 
-    Where pixels of one value are shown alone, chance and outlines make marks as plain as letters, and letters are read
-    as well as in print.
+    Where pixels of one value are shown alone, or each pixel against its neighbourhood, outlines and chance make marks
+    as plain as letters; a few of them are read as a word, but not well.
     """
     letters = len(_letters(word.text))
-    return letters > 1 and word.confidence >= (_LONE if letters <= _SHORT else _READ_WELL)
+    return letters > 1 and word.confidence >= (_READ_WELL if letters >= _LONG else _SHORT_READ_WELL)
 
 
 def is_read_badly(word: Word) -> bool:

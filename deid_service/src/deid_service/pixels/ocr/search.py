@@ -93,9 +93,9 @@ def _looks(view: str, rows: int, columns: int, side: int, *, again: bool) -> tup
 
 def _must_be_read(view: str, look: Look) -> Callable[[Word], bool] | None:
     """Return how well a find must be read where much looks like writing: folds, vessels, chance. None elsewhere."""
-    if view == "ink":
+    if view == "ink" or (view == "local" and look.quarters):
         return is_read_well
-    return is_read if view == "strokes" or (view == "local" and look.quarters) else None
+    return is_read if view == "strokes" else None
 
 
 def find_text(
